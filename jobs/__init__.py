@@ -1,0 +1,1 @@
+"""From a manifest to jobs, and from jobs to records on disk."""

@@ -1,0 +1,28 @@
+"""Errors of snnlib; jobs maps them to exit codes.
+
+SnnlibError
+├── DatasetMissing     the files of a dataset are not where they should be
+├── NoGradient         a model gives no usable gradient with respect to its input
+├── GuardBroken        an attack left its ball or range, made NaN, or changed the model
+└── NotFinite          a loss or an output is NaN or infinite
+"""
+
+
+class SnnlibError(Exception):
+    """Base of everything snnlib raises on purpose."""
+
+
+class DatasetMissing(SnnlibError):
+    """The files of a dataset are absent; the message says which and where to put them."""
+
+
+class NoGradient(SnnlibError):
+    """The probe at wrapping time found no gradient from logits to input."""
+
+
+class GuardBroken(SnnlibError):
+    """An attack broke a rule of its threat model, so its result must not be recorded."""
+
+
+class NotFinite(SnnlibError):
+    """A loss, logit or image became NaN or infinite."""

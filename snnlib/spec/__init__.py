@@ -1,0 +1,1 @@
+"""The vocabulary of experiments: frozen dataclasses and Literals, importable without torch."""

@@ -1,0 +1,90 @@
+"""Attacks and the threat models that bound them."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from snnlib.spec.model import Surrogate
+from snnlib.spec.values import Bool, PositiveInt, Spec, StepSize
+
+Space = Literal["pixel", "repeated", "encoded"]
+AttackLoss = Literal["cross_entropy", "margin"]
+Own = Literal["own"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThreatModel:
+    """What an attacker may change.
+
+    Attributes:
+        norm: norm of the perturbation.
+        space: `pixel` (the image, shared by all steps), `repeated` (the image of each step apart)
+            or `encoded` (the encoder's real-valued output).
+        clip: whether the perturbed input is kept in [0, 1].
+    """
+
+    norm: Literal["linf"] = "linf"
+    space: Space = "pixel"
+    clip: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clean(Spec):
+    """No attack. Evaluated once per training and shared by all grids; epsilon 0 means it."""
+
+    revision: ClassVar[int] = 1
+    name: Literal["clean"] = "clean"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FGSM(Spec):
+    """One step of size epsilon along the sign of the gradient (Goodfellow et al. 2015, eq. 4)."""
+
+    revision: ClassVar[int] = 1
+    name: Literal["fgsm"] = "fgsm"
+    norm: Literal["linf"] = "linf"
+    space: Space = "pixel"
+    clip: Bool = True
+    loss: AttackLoss = "cross_entropy"
+    surrogate: Own | Surrogate = "own"
+    gradient: Own = "own"
+
+    @property
+    def threat(self) -> ThreatModel:
+        """The ball this attack stays in."""
+        return ThreatModel(norm=self.norm, space=self.space, clip=self.clip)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PGD(Spec):
+    """Projected gradient ascent (Madry et al. 2018, eq. 2.1), judged at its last iterate.
+
+    Attributes:
+        steps: gradient steps of each restart.
+        step_size: length of a step, relative to epsilon ("eps/4") or absolute ("1/255").
+        restarts: independent starts; a sample counts as fooled if any of them fools the network.
+        random_start: start uniformly in the ball; else at the input.
+    """
+
+    revision: ClassVar[int] = 1
+    name: Literal["pgd"] = "pgd"
+    steps: PositiveInt = 10
+    step_size: StepSize = "eps/4"
+    restarts: PositiveInt = 1
+    random_start: Bool = True
+    norm: Literal["linf"] = "linf"
+    space: Space = "pixel"
+    clip: Bool = True
+    loss: AttackLoss = "cross_entropy"
+    surrogate: Own | Surrogate = "own"
+    gradient: Own = "own"
+
+    @property
+    def threat(self) -> ThreatModel:
+        """The ball this attack stays in."""
+        return ThreatModel(norm=self.norm, space=self.space, clip=self.clip)
+
+
+Attack = Annotated[FGSM | PGD, Field(discriminator="name")]
+AttackName = Literal["fgsm", "pgd"]

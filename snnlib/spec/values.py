@@ -1,0 +1,131 @@
+"""The exact scalar types of a specification: whole numbers, decimals, fractions, step sizes.
+
+No float ever stands in a specification: reals are `Decimal` from the manifest's own text, and
+perturbation sizes are `Fraction`. So two spellings of one number give one identity.
+"""
+
+import re
+from decimal import Decimal
+from fractions import Fraction
+from typing import Annotated, ClassVar
+
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema
+
+MAX_DIGITS = 30
+_FRACTION = re.compile(r"(?P<n>[0-9]{1,30})(?:/(?P<d>[0-9]{1,30}))?", re.ASCII)
+_DECIMAL = re.compile(r"[0-9]{0,30}\.?[0-9]{1,30}(?:e-?[0-9]{1,2})?", re.ASCII)
+_STEP = re.compile(r"eps(?:\*(?P<num>[0-9]{1,9}))?(?:/(?P<den>[0-9]{1,9}))?", re.ASCII)
+
+CANONICAL = "canonical"
+"""Validation context under which decimals may be text, as they are in spec.json."""
+
+
+class Spec:
+    """Base of all specifications: unknown keys are refused."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+
+def parse_fraction(value: object) -> Fraction:
+    """Read an exact non-negative fraction.
+
+    Args:
+        value: "8/255", "0.03", a whole number or a Decimal.
+
+    Raises:
+        ValueError: with the reason in words when the text is not one.
+    """
+    if isinstance(value, Fraction):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
+        raise ValueError('expected a fraction such as "8/255" or a decimal')
+    text = str(value)
+    for position, char in enumerate(text, start=1):
+        if char.isdigit() and not char.isascii():
+            raise ValueError(f"non-ASCII digit at character {position}; write 0-9")
+    negative = text.startswith("-")
+    body = text.removeprefix("-")
+    if match := _FRACTION.fullmatch(body):
+        if match["d"] is not None and int(match["d"]) == 0:
+            raise ValueError("the denominator is 0")
+        result = Fraction(int(match["n"]), int(match["d"] or 1))
+    elif _DECIMAL.fullmatch(body.lower()):
+        result = Fraction(Decimal(body))
+    elif re.fullmatch(r"[0-9.]+[eE][+-]?[0-9]{3,}|[0-9]{31,}.*", body, re.ASCII):
+        raise ValueError('the number is too long; write a fraction such as "8/255"')
+    else:
+        raise ValueError('not a fraction such as "8/255" nor a decimal such as 0.03')
+    return -result if negative else result
+
+
+def _real(value: object, info: ValidationInfo) -> Decimal:
+    if info.context == CANONICAL and isinstance(value, str):
+        return Decimal(value)
+    if isinstance(value, bool):
+        raise ValueError("expected a number, got true or false")
+    if isinstance(value, int | Decimal):
+        number = Decimal(value)
+        if not number.is_finite():
+            raise ValueError("must be finite")
+        return number
+    if isinstance(value, str):
+        if re.fullmatch(r"[0-9]+e[+-]?[0-9]+", value, re.IGNORECASE | re.ASCII):
+            mantissa, exponent = re.split("e", value, flags=re.IGNORECASE)
+            raise ValueError(f"YAML 1.1 reads this as text; write {mantissa}.0e{exponent}")
+        if _DECIMAL.fullmatch(value):
+            raise ValueError("expected a number, got text; remove the quotes")
+    raise ValueError("expected a number")
+
+
+def _step(value: object) -> str:
+    if isinstance(value, str) and (match := _STEP.fullmatch(value.replace(" ", ""))):
+        share = Fraction(int(match["num"] or 1), int(match["den"] or 1))
+        if share > 0:
+            top = "eps" if share.numerator == 1 else f"eps*{share.numerator}"
+            return top if share.denominator == 1 else f"{top}/{share.denominator}"
+        raise ValueError("must be positive")
+    try:
+        absolute = parse_fraction(value)
+    except ValueError as error:
+        raise ValueError(f"expected eps/4, eps*2/5, 1/255 or a decimal: {error}") from None
+    if not 0 < absolute <= 1:
+        raise ValueError("must lie in (0, 1]")
+    return str(absolute)
+
+
+def step_length(step_size: str, epsilon: Fraction) -> Fraction:
+    """Length of one attack step, in the units of epsilon.
+
+    Args:
+        step_size: validated text, relative ("eps/4") or absolute ("1/255").
+        epsilon: radius of the ball.
+    """
+    if match := _STEP.fullmatch(step_size):
+        return epsilon * Fraction(int(match["num"] or 1), int(match["den"] or 1))
+    return Fraction(step_size)
+
+
+def _epsilon(value: object) -> Fraction:
+    epsilon = parse_fraction(value)
+    if not 0 <= epsilon <= 1:
+        raise ValueError("outside 0..1 for linf on images in [0, 1]")
+    return epsilon
+
+
+Int = Annotated[int, Field(strict=True)]
+PositiveInt = Annotated[int, Field(strict=True, ge=1)]
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
+Bool = Annotated[bool, Field(strict=True)]
+_REAL_SCHEMA = WithJsonSchema({"type": "number"})
+Real = Annotated[Decimal, Field(ge=0), BeforeValidator(_real), _REAL_SCHEMA]
+PositiveReal = Annotated[Decimal, Field(gt=0), BeforeValidator(_real), _REAL_SCHEMA]
+Epsilon = Annotated[
+    Fraction,
+    BeforeValidator(_epsilon),
+    WithJsonSchema({"type": ["string", "number"], "examples": ["8/255", 0.1]}),
+]
+StepSize = Annotated[
+    str,
+    BeforeValidator(_step),
+    WithJsonSchema({"type": ["string", "number"], "examples": ["eps/4", "1/255"]}),
+]
