@@ -4,15 +4,15 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from jobs import identity
-from snnlib.spec.attack import FGSM, PGD, Clean
+from snnlib.spec.attack import FGSM, PGD, AttackName, Clean
 from snnlib.spec.data import Evaluation
 from snnlib.spec.training import TrainingSpec
-from snnlib.spec.values import PositiveInt, PositiveReal, Spec
+from snnlib.spec.values import Epsilon, PositiveInt, PositiveReal, Real, Spec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,32 +76,66 @@ class Cell:
         """16 hex characters that name the trained network."""
         return identity.training_id(self.training)
 
-    @cached_property
+    @property
     def attack_ids(self) -> dict[str, FGSM | PGD | Clean]:
         """Attack id → attack, `clean` first; empty for a parent that is no cell itself."""
-        if self.number < 0:
-            return {}
-        dataset = self.training.dataset.name
-        attacks = (Clean(), *self.attacks)
-        return {identity.attack_id(a, self.evaluation, dataset): a for a in attacks}
+        return self._wanted[0]
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """Keys of all rows this cell wants (`row_key`); one object where cells want the same."""
+        return self._wanted[1]
 
     @cached_property
-    def rows(self) -> tuple[tuple[str, Fraction], ...]:
-        """All (attack id, epsilon) this cell wants."""
-        clean, *attacks = self.attack_ids or (None,)
-        if clean is None:
-            return ()
-        return ((clean, Fraction(0)), *((a, e) for a in attacks for e in self.epsilons))
+    def _wanted(self) -> "_Wanted":
+        if self.number < 0:
+            return {}, ()
+        dataset = self.training.dataset.name
+        return _wanted(self.attacks, self.epsilons, self.evaluation, dataset)
+
+
+def row_key(attack_id: str, epsilon: Fraction) -> str:
+    """One row of a training as text, e.g. "0123456789abcdef@8/255"."""
+    return f"{attack_id}@{epsilon.numerator}/{epsilon.denominator}"
+
+
+_Wanted = tuple[dict[str, FGSM | PGD | Clean], tuple[str, ...]]
+_known: dict[tuple[int, int, int, str], tuple[object, _Wanted]] = {}
+
+
+def _wanted(
+    attacks: tuple[FGSM | PGD, ...],
+    epsilons: tuple[Fraction, ...],
+    evaluation: Evaluation,
+    dataset: str,
+) -> _Wanted:
+    """Attack ids and rows, remembered by object identity: cells of one manifest share parts."""
+    key = id(attacks), id(epsilons), id(evaluation), dataset
+    if key not in _known:
+        ids = {identity.attack_id(a, evaluation, dataset): a for a in (Clean(), *attacks)}
+        clean, *others = ids
+        grid = (row_key(a, e) for a in others for e in epsilons)
+        rows = (row_key(clean, Fraction(0)), *grid)
+        _known[key] = (attacks, epsilons, evaluation), (ids, rows)
+    return _known[key][1]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reference:
-    """A number from a paper that results are shown beside."""
+class Reference(Spec):
+    """A number from a paper that results are shown beside.
+
+    Attributes:
+        where: the cells it speaks of, e.g. {model.neuron: lif, regime: clean}.
+        attack: name of the attack, or `clean`.
+        epsilon: its radius; 0 for `clean`.
+        value: accuracy in percent.
+        source: the paper, with table or figure.
+    """
 
     where: dict[str, Any]
-    attack: str
-    epsilon: Fraction
-    value: Decimal
+    attack: AttackName | Literal["clean"]
+    epsilon: Epsilon
+    value: Real
     source: str
 
 

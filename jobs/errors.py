@@ -4,7 +4,7 @@ SpikegridError                exit code
 ├── UsageError            2   the command line is wrong, or names something that is not there
 │   └── ManifestError     2   a manifest is wrong; carries every problem with line and column
 ├── EnvironmentFault      3   SLURM, filesystem, dataset or GPU is not as the work needs it
-│   ├── SchedulerSilent   3   the scheduler did not answer; nothing may be concluded from that
+│   ├── Refused           3   sbatch said no, so nothing was sent
 │   └── NewerLayout       3   the run root was written by a newer spikegrid
 ├── CorruptFile           3   a file of ours does not hold what its hash or schema says
 └── TryLater             75   another process holds what this one needs
@@ -81,8 +81,8 @@ class EnvironmentFault(SpikegridError):
     exit_code = 3
 
 
-class SchedulerSilent(EnvironmentFault):
-    """The scheduler gave no usable answer in time; jobs may be in any state."""
+class Refused(EnvironmentFault):
+    """sbatch refused a request, so it is certain that nothing was sent."""
 
 
 class NewerLayout(EnvironmentFault):

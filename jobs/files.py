@@ -121,7 +121,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The JSON lines of a file; a torn or foreign line is passed over, an absent file is empty."""
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     for line in data.split(b"\n"):
         with contextlib.suppress(ValueError):

@@ -6,14 +6,22 @@ version adds is left out while it has the value listed in `NEUTRAL`, so old ids 
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
+from pydantic import Field, TypeAdapter, ValidationError
+
+from jobs.errors import CorruptFile
+from snnlib.spec.attack import FGSM, PGD, Clean
 from snnlib.spec.data import Evaluation
 from snnlib.spec.training import TrainingSpec
+from snnlib.spec.values import CANONICAL, Spec
+
+S = TypeVar("S", bound=Spec)
 
 VERSION = "v1"
 
@@ -21,6 +29,7 @@ NEUTRAL: dict[tuple[str, str], object] = {}
 """(class name, field) → value at which a field added after version 1 is left out."""
 
 _fragments: dict[int, tuple[object, str]] = {}
+_adapters: dict[type, TypeAdapter[Any]] = {}
 
 
 def plain(value: object) -> Any:
@@ -40,7 +49,7 @@ def plain(value: object) -> Any:
         return data if revision is None else {**data, "revision": revision}
     match value:
         case Decimal():
-            return format(value.normalize(), "f")
+            return _exact(value)
         case Fraction():
             return f"{value.numerator}/{value.denominator}"
         case bool() | int() | str() | None:
@@ -51,6 +60,12 @@ def plain(value: object) -> Any:
             return {str(key): plain(item) for key, item in value.items()}
         case _:
             raise TypeError(f"{type(value).__name__} has no exact canonical form")
+
+
+def _exact(value: Decimal) -> str:
+    """All digits of a number, without trailing zeros; `normalize` would round to 28 digits."""
+    text = format(value, "f") if value else "0"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def canonical(value: object) -> str:
@@ -106,3 +121,56 @@ def differences(a: object, b: object, path: str = "") -> list[tuple[str, Any, An
         where = f"{path}.{key}" if path else key
         found += differences(left.get(key), right.get(key), where)
     return found
+
+
+def restore(data: dict[str, Any]) -> TrainingSpec:
+    """The training whose canonical form was read from spec.json.
+
+    Raises:
+        CorruptFile: if it is none, or holds another revision of a part than this program has.
+    """
+    return restore_as(TrainingSpec, data)
+
+
+def restore_attack(data: dict[str, Any]) -> FGSM | PGD | Clean:
+    """The attack whose canonical form was read from a record.
+
+    Raises:
+        CorruptFile: if it is none, or of another revision than this program has.
+    """
+    found: FGSM | PGD | Clean = _restored(_attacks(), data)
+    return found
+
+
+def restore_as(kind: type[S], data: dict[str, Any]) -> S:
+    """Any specification from its canonical form; errors as `restore`."""
+    if kind not in _adapters:
+        _adapters[kind] = TypeAdapter(kind)
+    found: S = _restored(_adapters[kind], data)
+    return found
+
+
+@functools.cache
+def _attacks() -> TypeAdapter[Any]:
+    return TypeAdapter(Annotated[FGSM | PGD | Clean, Field(discriminator="name")])
+
+
+def _restored(adapter: TypeAdapter[Any], data: dict[str, Any]) -> Any:
+    try:
+        found = adapter.validate_python(_without_revisions(data), context=CANONICAL)
+        changed = differences(data, found)
+    except (TypeError, ValidationError) as error:
+        reason = str(error).replace("\n", " ")[:300]
+        raise CorruptFile(f"not a specification of this program: {reason}") from error
+    for path, theirs, ours in changed:
+        what = path.replace(".revision", " revision") if "." in path else path
+        message = f"{what} is {json.dumps(theirs)}, this program has {json.dumps(ours)}"
+        raise CorruptFile(f"{message}; use the checkout that wrote it, or a new run root")
+    return found
+
+
+def _without_revisions(value: Any) -> Any:
+    if isinstance(value, dict):
+        kept = {key: item for key, item in value.items() if key != "revision"}
+        return {key: _without_revisions(item) for key, item in kept.items()}
+    return [_without_revisions(item) for item in value] if isinstance(value, list) else value

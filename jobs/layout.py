@@ -129,6 +129,11 @@ class SubmissionFiles:
         return self.folder / "local.jsonl"
 
     @property
+    def ended(self) -> Path:
+        """The scheduler's last word on each of its jobs, once none is live; write-once."""
+        return self.folder / "ended.json"
+
+    @property
     def submitit(self) -> Path:
         """submitit's own folder."""
         return self.folder / "submitit"
@@ -136,6 +141,10 @@ class SubmissionFiles:
     def intent(self, chunk: int) -> Path:
         """Written before sbatch."""
         return self.folder / f"chunk-{chunk:03d}.intent.json"
+
+    def refused(self, chunk: int) -> Path:
+        """Written if sbatch refused, with its words."""
+        return self.folder / f"chunk-{chunk:03d}.refused.json"
 
     def sent(self, chunk: int) -> Path:
         """Written after sbatch, with the job id."""
@@ -179,14 +188,19 @@ class RunRoot:
         return self.path / "tables"
 
     @property
+    def invalidated(self) -> Path:
+        """Tombstones: <training id>.json or <training id>-<attack id>.json."""
+        return self.path / "invalidated"
+
+    @property
     def index(self) -> Path:
         """Names of records that were validated."""
         return self.cache / "index.jsonl"
 
     @property
-    def scheduler(self) -> Path:
-        """The last answer of the scheduler."""
-        return self.cache / "scheduler.json"
+    def closed(self) -> Path:
+        """Numbers of submissions that hold nothing any more."""
+        return self.cache / "closed.json"
 
     def cell(self, training_id: str) -> CellFiles:
         """Files of one training."""

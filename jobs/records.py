@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import files
+from jobs.cell import row_key
 from jobs.errors import CorruptFile
 from jobs.layout import CellFiles
 
@@ -86,7 +87,7 @@ def unpack(text: str, total: int) -> tuple[bool, ...]:
             f"a mask of {total} samples needs {(total + 7) // 8} bytes, got {len(data)}"
         )
     bits = f"{int.from_bytes(data, 'big'):0{len(data) * 8}b}"
-    return tuple(b == "1" for b in bits[:total])
+    return tuple(map("1".__eq__, bits[:total]))
 
 
 def encode(record: Record) -> bytes:
@@ -179,6 +180,6 @@ def valid(cell: CellFiles) -> Iterator[tuple[Path, Record]]:
             continue
 
 
-def rows_of(found: Iterable[Record]) -> set[tuple[str, Fraction]]:
-    """All (attack id, epsilon) that records hold."""
-    return {(record.attack_id, row.epsilon) for record in found for row in record.rows}
+def rows_of(found: Iterable[Record]) -> set[str]:
+    """Keys of all rows that records hold (`jobs.cell.row_key`)."""
+    return {row_key(record.attack_id, row.epsilon) for record in found for row in record.rows}

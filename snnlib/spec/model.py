@@ -32,7 +32,7 @@ class LIF(Spec):
     """
 
     name: Literal["lif"] = "lif"
-    tau: PositiveReal = Decimal(2)
+    tau: Annotated[PositiveReal, Field(gt=1)] = Decimal(2)
     v_threshold: PositiveReal = Decimal(1)
     detach_reset: Bool = False
 

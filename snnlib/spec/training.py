@@ -46,7 +46,7 @@ class _Regime(Spec):
     Attributes:
         epochs: passes over the training split.
         batch_size: samples of one optimiser step, over all processes together.
-        optimiser: with `lr`, `weight_decay` and a `schedule` over all steps.
+        optimiser: with `lr`, `weight_decay` and a `schedule` over all steps; sgd has momentum 0.9.
         loss: of the logits.
         select: the network kept is that of the `last` epoch, or of the best on the validation
             split (`best_val`; the earliest of equals).

@@ -14,10 +14,15 @@ from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, WithJso
 MAX_DIGITS = 30
 _FRACTION = re.compile(r"(?P<n>[0-9]{1,30})(?:/(?P<d>[0-9]{1,30}))?", re.ASCII)
 _DECIMAL = re.compile(r"[0-9]{0,30}\.?[0-9]{1,30}(?:e-?[0-9]{1,2})?", re.ASCII)
+_CANONICAL_REAL = re.compile(r"-?[0-9]{1,99}(?:\.[0-9]{1,99})?", re.ASCII)
 _STEP = re.compile(r"eps(?:\*(?P<num>[0-9]{1,9}))?(?:/(?P<den>[0-9]{1,9}))?", re.ASCII)
 
 CANONICAL = "canonical"
 """Validation context under which decimals may be text, as they are in spec.json."""
+
+_TOO_LONG = 'the number is too long; write a fraction such as "8/255"'
+_LEVELS = 255  # of 8-bit images: what a decimal near k/255 was meant to be
+_NEAR = Fraction(1, 10**6)
 
 
 class Spec:
@@ -52,14 +57,18 @@ def parse_fraction(value: object) -> Fraction:
     elif _DECIMAL.fullmatch(body.lower()):
         result = Fraction(Decimal(body))
     elif re.fullmatch(r"[0-9.]+[eE][+-]?[0-9]{3,}|[0-9]{31,}.*", body, re.ASCII):
-        raise ValueError('the number is too long; write a fraction such as "8/255"')
+        raise ValueError(_TOO_LONG)
     else:
         raise ValueError('not a fraction such as "8/255" nor a decimal such as 0.03')
+    if result.denominator >= 10**MAX_DIGITS:
+        raise ValueError(_TOO_LONG)
     return -result if negative else result
 
 
 def _real(value: object, info: ValidationInfo) -> Decimal:
     if info.context == CANONICAL and isinstance(value, str):
+        if not _CANONICAL_REAL.fullmatch(value):
+            raise ValueError("not a canonical decimal")
         return Decimal(value)
     if isinstance(value, bool):
         raise ValueError("expected a number, got true or false")
@@ -67,7 +76,9 @@ def _real(value: object, info: ValidationInfo) -> Decimal:
         number = Decimal(value)
         if not number.is_finite():
             raise ValueError("must be finite")
-        return number
+        if abs(number.adjusted()) > MAX_DIGITS:
+            raise ValueError("the number is too large or too small")
+        return abs(number) if number.is_zero() else number  # -0 and 0 are one identity
     if isinstance(value, str):
         if re.fullmatch(r"[0-9]+e[+-]?[0-9]+", value, re.IGNORECASE | re.ASCII):
             mantissa, exponent = re.split("e", value, flags=re.IGNORECASE)
@@ -79,7 +90,10 @@ def _real(value: object, info: ValidationInfo) -> Decimal:
 
 def _step(value: object) -> str:
     if isinstance(value, str) and (match := _STEP.fullmatch(value.replace(" ", ""))):
-        share = Fraction(int(match["num"] or 1), int(match["den"] or 1))
+        denominator = int(match["den"] or 1)
+        if denominator == 0:
+            raise ValueError("the denominator is 0")
+        share = Fraction(int(match["num"] or 1), denominator)
         if share > 0:
             top = "eps" if share.numerator == 1 else f"eps*{share.numerator}"
             return top if share.denominator == 1 else f"{top}/{share.denominator}"
@@ -109,6 +123,10 @@ def _epsilon(value: object) -> Fraction:
     epsilon = parse_fraction(value)
     if not 0 <= epsilon <= 1:
         raise ValueError("outside 0..1 for linf on images in [0, 1]")
+    level = round(epsilon * _LEVELS)
+    if 0 < abs(epsilon - Fraction(level, _LEVELS)) < _NEAR:
+        near = f"{level}/{_LEVELS}" if level else "0"
+        raise ValueError(f"{value} is not exactly {near} but closer than 1e-6; write one of them")
     return epsilon
 
 

@@ -1,0 +1,68 @@
+"""From the JSON of specifications and records to values of columns.
+
+Every function raises KeyError, TypeError, ValueError or AttributeError for JSON of another shape.
+"""
+
+from typing import Any
+
+from analysis.sources import Source
+
+
+def setting(spec: dict[str, Any]) -> dict[str, Any]:
+    """What a specification says about the columns of `jobs.schema.SETTING`."""
+    model, regime = spec["model"], spec["regime"]
+    epsilon = regime.get("epsilon")
+    return {
+        "dataset": spec["dataset"]["name"],
+        "model": model["name"],
+        "neuron": model["neuron"]["name"],
+        "encoder": model["encoder"]["name"],
+        "time_steps": model["time_steps"],
+        "regime": regime["name"],
+        "train_attack": (regime.get("attack") or {}).get("name"),
+        "train_epsilon": epsilon,
+        "train_epsilon_value": None if epsilon is None else _ratio(epsilon),
+        "seed": spec["seed"],
+    }
+
+
+def _ratio(text: str) -> float:
+    numerator, _, denominator = text.partition("/")
+    return int(numerator) / int(denominator or 1)
+
+
+def machine(measured: dict[str, Any]) -> dict[str, Any]:
+    """Where and how something was computed."""
+    keys = ("attempt", "seconds", "host", "device", "threads", "world_size", "promise")
+    versions = measured.get("versions") or {}
+    return {**{key: measured.get(key) for key in keys}, "torch": versions.get("torch")}
+
+
+def of_record(source: Source) -> dict[str, Any]:
+    """What all rows of one record share."""
+    attack, evaluation = source.attack, source.evaluation
+    threat = ("norm", "space", "clip", "loss", "gradient")
+    options = ("steps", "step_size", "restarts", "random_start")
+    return {
+        "attack": attack["name"],
+        **{key: attack.get(key) for key in (*options, *threat)},
+        "surrogate": _surrogate(attack.get("surrogate")),
+        "split": evaluation["split"],
+        "samples": evaluation["samples"],
+        "evaluation_seed": evaluation["seed"],
+        "model_sha256": source.model_sha256,
+        "samples_sha256": source.samples_sha256,
+        **machine(source.measured),
+        "batch": source.measured.get("batch"),
+        "code": " ".join(source.measured.get("codes") or []),
+        "record": source.path.name,
+        "root": str(source.root),
+    }
+
+
+def _surrogate(value: object) -> object:
+    """`own`, or e.g. `atan(alpha=2)`."""
+    if not isinstance(value, dict):
+        return value
+    options = ", ".join(f"{key}={value[key]}" for key in sorted(value) if key != "name")
+    return f"{value['name']}({options})"

@@ -1,0 +1,215 @@
+"""From the files of one or several run roots to one counted row for each key.
+
+Of several roots that trained one network, the one named first counts; of equal rows of one
+checkpoint, the record with the lowest file name. Every disagreement becomes a warning.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from analysis import facts
+from analysis.sources import (
+    Found,
+    Outcome,
+    Source,
+    canonical,
+    read_cell,
+    tombstones,
+    training_ids,
+)
+from jobs.layout import RunRoot
+from jobs.schema import ATTEMPTS, RESULTS, TRAININGS, Table
+
+FOREIGN = (KeyError, TypeError, AttributeError, ValueError, ZeroDivisionError)
+"""What reading JSON of an unexpected shape can raise."""
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what is done, steps done, steps in all)."""
+
+
+@dataclass
+class Gathered:
+    """Everything that goes into the tables, each fact once.
+
+    Attributes:
+        trainings: one dict for each finished training, by id.
+        sources: one dict for each record that gave a row.
+        rows: counted rows, by training, attack and epsilon.
+        training_of: position in `trainings` of each row.
+        source_of: position in `sources` of each row.
+        attempts: one dict for each attempt.
+    """
+
+    trainings: list[dict[str, Any]] = field(default_factory=list)
+    sources: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[Outcome] = field(default_factory=list)
+    training_of: list[int] = field(default_factory=list)
+    source_of: list[int] = field(default_factory=list)
+    attempts: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def gather(roots: Sequence[RunRoot], progress: Progress) -> Gathered:
+    """Read run roots, one training after the other.
+
+    Raises:
+        EnvironmentFault: if a file is there but cannot be read.
+    """
+    gathered = Gathered()
+    holders: dict[str, list[tuple[RunRoot, set[str]]]] = defaultdict(list)
+    for root in roots:
+        invalidated = tombstones(root)
+        for training_id in training_ids(root, gathered.warnings):
+            holders[training_id].append((root, invalidated))
+    families = Families()
+    for number, training_id in enumerate(sorted(holders)):
+        progress("reading", number, len(holders))
+        found = [read_cell(root, training_id, dead) for root, dead in holders[training_id]]
+        families.add(found)
+        _add(gathered, found)
+    for training in gathered.trainings:
+        training["configuration"] = families.configuration(training["training_id"])
+    return gathered
+
+
+class Families:
+    """Which trainings differ in nothing but their seeds, those of their parents included."""
+
+    def __init__(self) -> None:
+        self._bare: dict[str, tuple[str, str | None]] = {}
+        self._known: dict[str, str] = {}
+
+    def add(self, found: Sequence[Found]) -> None:
+        """Take note of a training's specification."""
+        for spec in (item.spec for item in found if item.spec is not None):
+            bare = {key: value for key, value in spec.items() if key not in ("seed", "start")}
+            self._bare[found[0].training_id] = canonical(bare), spec.get("start")
+            return
+
+    def configuration(self, training_id: str) -> str:
+        """16 hex characters, equal for the seeds of one setting."""
+        if training_id not in self._known:
+            bare, start = self._bare[training_id]
+            self._known[training_id] = training_id  # ends a circle of forged parents
+            origin = self.configuration(start) if start in self._bare else start
+            text = canonical([bare, origin])
+            self._known[training_id] = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return self._known[training_id]
+
+
+def _add(gathered: Gathered, found: Sequence[Found]) -> None:
+    """Decide what of one training counts, and add it."""
+    warnings = gathered.warnings
+    for item in found:
+        warnings += item.warnings
+        for attempt in item.attempts:
+            where = f"{item.root}: attempt {attempt['number']} of {item.training_id}"
+            if _fits(ATTEMPTS, attempt, where, warnings):
+                gathered.attempts.append(attempt)
+    holder = next((f for f in found if f.training is not None and f.spec is not None), None)
+    training = None if holder is None else _training(holder, warnings)
+    if training is None:
+        for item in (item for item in found if item.outcomes):
+            warnings.append(
+                f"{item.root}: {item.training_id} has records but no readable training.json and "
+                "spec.json to judge them by; its rows are left out; resume it or restore the files"
+            )
+        return
+    gathered.trainings.append(training)
+    used: dict[Source, int | None] = {}
+    for outcome in _chosen(found, training, warnings):
+        if outcome.source not in used:
+            used[outcome.source] = _add_source(gathered, outcome.source)
+        if (position := used[outcome.source]) is not None:
+            gathered.rows.append(outcome)
+            gathered.training_of.append(len(gathered.trainings) - 1)
+            gathered.source_of.append(position)
+
+
+def _add_source(gathered: Gathered, source: Source) -> int | None:
+    try:
+        shared = facts.of_record(source)
+    except FOREIGN as error:
+        gathered.warnings.append(f"{source.path}: not a record ({error!r}); skipped")
+        return None
+    if not _fits(RESULTS, shared, str(source.path), gathered.warnings):
+        return None
+    gathered.sources.append(shared)
+    return len(gathered.sources) - 1
+
+
+def _chosen(found: Sequence[Found], training: dict[str, Any], warnings: list[str]) -> list[Outcome]:
+    """The rows that count, by attack and epsilon."""
+    model = training["model_sha256"]
+    candidates: list[Outcome] = []
+    for item in found:
+        own = item.training["model_sha256"] if item.training else model
+        if own != model:
+            warnings.append(
+                f"{item.root}: {item.training_id} was trained here to other weights than in "
+                f"{training['root']}, which counts; its rows here are left out"
+            )
+            continue
+        strange = {o.source.path for o in item.outcomes if o.source.model_sha256 != model}
+        warnings += [
+            f"{path}: was measured on other weights than training.json names; rows left out"
+            for path in sorted(strange)
+        ]
+        candidates += [o for o in item.outcomes if o.source.path not in strange]
+    return _first_of_equal(sorted(candidates, key=lambda o: o.source.path.name), warnings)
+
+
+def _first_of_equal(candidates: Sequence[Outcome], warnings: list[str]) -> list[Outcome]:
+    first: dict[tuple[str, tuple[int, int]], Outcome] = {}
+    conflicts: dict[tuple[Source, Source], list[str]] = defaultdict(list)
+    for outcome in candidates:
+        kept = first.setdefault((outcome.attack_id, outcome.epsilon), outcome)
+        if kept is not outcome and kept.differs(outcome):
+            radius = "{}/{}".format(*outcome.epsilon)
+            counts = f"{kept.correct} against {outcome.correct} of {outcome.total} correct"
+            conflicts[kept.source, outcome.source].append(f"{radius} ({counts})")
+    for (one, other), rows in conflicts.items():
+        warnings.append(
+            f"{one.path} and {other.path} disagree at epsilon {', '.join(rows)}; "
+            "the first counts; `invalidate` one if you know which is wrong"
+        )
+    return sorted(first.values(), key=lambda o: (o.attack_id, o.epsilon[0] / o.epsilon[1]))
+
+
+def _fits(table: Table, row: dict[str, Any], where: str, warnings: list[str]) -> bool:
+    misfits = table.misfits(row)
+    if misfits:
+        warnings.append(f"{where}: {'; '.join(misfits)}; skipped")
+    return not misfits
+
+
+def _training(found: Found, warnings: list[str]) -> dict[str, Any] | None:
+    assert found.spec is not None
+    assert found.training is not None
+    try:
+        setting = facts.setting(found.spec)
+        machine = facts.machine(found.training["measured"])
+    except FOREIGN as error:
+        where = f"{found.root}: spec.json or training.json of {found.training_id}"
+        warnings.append(f"{where} has another shape ({error!r}); skipped")
+        return None
+    training = found.training
+    optional = ("best_epoch", "validation_correct", "validation_total")
+    row = {
+        "training_id": found.training_id,
+        "configuration": found.training_id,
+        **setting,
+        "spec": canonical(found.spec),
+        "start": found.spec.get("start"),
+        **{key: training[key] for key in ("label", "model_sha256", "checkpoint")},
+        **{key: training[key] for key in ("epochs", "steps")},
+        **{key: training.get(key) for key in optional},
+        **machine,
+        "codes": training["measured"].get("codes", []),
+        "root": str(found.root),
+    }
+    where = f"{found.root}: training.json of {found.training_id}"
+    return row if _fits(TRAININGS, row, where, warnings) else None

@@ -1,0 +1,129 @@
+"""Short names for people, unambiguous within the rows they are made for."""
+
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Any
+
+import pandas as pd
+
+THREAT = ["norm", "space", "clip"]
+"""What an attacker may change; numbers are compared only where it is the same."""
+
+_USUAL = ("cross_entropy", "own")
+"""Options of an attack that go without saying."""
+
+
+def epsilon_text(numerator: int, denominator: int, *, grey: bool = False) -> str:
+    """A radius as papers write it: n/255, or a decimal if that is exact.
+
+    Args:
+        numerator: of the radius.
+        denominator: of the radius.
+        grey: whether n/255 comes first, e.g. 51/255 for 0.2, as its neighbours are written so.
+    """
+    steps, rest = divmod(255 * int(numerator), int(denominator))
+    if steps and rest == 0 and (grey or steps % 51):
+        return f"{steps}/255"
+    tail = int(denominator)
+    for factor in (2, 5):
+        while tail % factor == 0:
+            tail //= factor
+    return f"{numerator / denominator:g}" if tail == 1 else f"{numerator}/{denominator}"
+
+
+def in_grey_levels(points: pd.DataFrame) -> bool:
+    """Whether every radius is a whole number of 255ths."""
+    return bool((255 * points["epsilon_num"] % points["epsilon_den"] == 0).all())
+
+
+def each(frame: pd.DataFrame) -> Iterable[Any]:
+    """The rows as named tuples; their fields have the types of the schema."""
+    return frame.itertuples()
+
+
+def add_names(results: pd.DataFrame) -> pd.DataFrame:
+    """Results with columns `network`, `training` and `attack_name`.
+
+    A network's name says its encoder, time steps or configuration only where those tell networks
+    of one dataset apart; an attack's says its id only where others of its threat model share it.
+    """
+    settings = results.drop_duplicates("configuration")
+    names = {
+        configuration: name
+        for _, group in settings.groupby("dataset", observed=True)
+        for configuration, name in _settings(group).items()
+    }
+    attacks = {
+        attack: name
+        for _, group in results.drop_duplicates("attack_id").groupby(
+            ["dataset", *THREAT], observed=True, dropna=False
+        )
+        for attack, name in _distinct(_attacks(group)).items()
+    }
+    pairs = results["configuration"].map(names)
+    return results.assign(
+        network=[pair[0] for pair in pairs],
+        training=[pair[1] for pair in pairs],
+        attack_name=results["attack_id"].map(attacks),
+    )
+
+
+def _settings(settings: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """Configuration → (network, training), for the settings of one dataset."""
+    encoders, steps = (settings[name].nunique() > 1 for name in ("encoder", "time_steps"))
+    found = {}
+    for row in each(settings):
+        network = f"{row.model}-{row.neuron}"
+        network += f" {row.encoder}" * encoders + f" T{row.time_steps}" * steps
+        found[str(row.configuration)] = network, _training(row)
+    whole = {key: " ".join(pair) for key, pair in found.items()}
+    unclear = {key for key, name in _distinct(whole).items() if name != whole[key]}
+    return {
+        key: (f"{network} #{key[:4]}" if key in unclear else network, training)
+        for key, (network, training) in found.items()
+    }
+
+
+def _training(row: Any) -> str:
+    """A regime with its attack and budget, e.g. "adversarial fgsm@8/255"."""
+    if not isinstance(row.train_epsilon, str):
+        return str(row.regime)
+    radius = Fraction(row.train_epsilon)
+    text = epsilon_text(radius.numerator, radius.denominator)
+    return f"{row.regime} {row.train_attack}@{text}"
+
+
+def _attacks(attacks: pd.DataFrame) -> dict[str, str]:
+    """Attack id → name, e.g. "pgd-10", "pgd-100x5 margin"."""
+    found = {}
+    for row in each(attacks):
+        name = str(row.attack)
+        if not pd.isna(row.steps):
+            name += f"-{row.steps}"
+        if not pd.isna(row.restarts) and row.restarts > 1:
+            name += f"x{row.restarts}"
+        options = (row.loss, row.surrogate, row.gradient)
+        name += "".join(f" {o}" for o in options if isinstance(o, str) and o not in _USUAL)
+        found[str(row.attack_id)] = name
+    return found
+
+
+def _distinct(names: dict[str, str]) -> dict[str, str]:
+    """Names, with a piece of the id behind those that several share."""
+    texts = list(names.values())
+    return {key: n if texts.count(n) == 1 else f"{n} #{key[:4]}" for key, n in names.items()}
+
+
+def threat_text(norm: object, space: object, clip: object) -> str:
+    """A threat model in words, e.g. "linf in pixel space, clipped to [0, 1]"."""
+    if not isinstance(norm, str):
+        return "no attack yet"
+    return f"{norm} in {space} space, {'clipped to [0, 1]' if clip else 'not clipped'}"
+
+
+def seeds_text(points: pd.DataFrame) -> str:
+    """Over how many seeds the points are means, e.g. "2 to 3 seeds"."""
+    fewest, most = points["seeds"].min(), points["seeds"].max()
+    if most == 1:
+        return "1 seed"
+    return f"{most} seeds" if fewest == most else f"{fewest} to {most} seeds"

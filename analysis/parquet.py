@@ -1,0 +1,114 @@
+"""Tables of jobs.schema as parquet bytes, and back, verified.
+
+Pages carry checksums. Every column keeps its unit, description and kind in the file, so a table
+explains itself without this program.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.errors import CorruptFile, NewerLayout, UsageError
+from jobs.schema import SCHEMA_VERSION, TABLES, Column, DType, Table, TableName
+
+_TYPES: dict[DType, pa.DataType] = {
+    "str": pa.string(),
+    "category": pa.string(),
+    "int64": pa.int64(),
+    "float64": pa.float64(),
+    "bool": pa.bool_(),
+    "list[str]": pa.list_(pa.string()),
+    "list[bool]": pa.large_list(pa.bool_()),
+}
+
+
+def array(column: Column, values: Sequence[Any]) -> pa.Array:
+    """One column; masks come as bytes of one byte, 0 or 1, for each sample."""
+    if column.dtype != "list[bool]":
+        return pa.array(values, _TYPES[column.dtype])
+    offsets = np.zeros(len(values) + 1, np.int64)
+    np.cumsum([len(mask) for mask in values], out=offsets[1:])
+    flags = np.frombuffer(b"".join(values), np.uint8).astype(bool)
+    return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(flags))
+
+
+def schema(table: Table) -> pa.Schema:
+    """The arrow schema, with what each column means."""
+    fields = [
+        pa.field(
+            column.name,
+            _TYPES[column.dtype],
+            nullable=column.optional,
+            metadata={
+                "unit": column.unit,
+                "description": column.description,
+                "kind": column.kind,
+            },
+        )
+        for column in table.columns
+    ]
+    head = {"schema_version": str(SCHEMA_VERSION), "table": table.name}
+    return pa.schema(fields, metadata=head)
+
+
+def encode(table: Table, columns: Sequence[pa.Array]) -> bytes:
+    """A whole table as the content of a parquet file; equal tables give equal bytes."""
+    content = pa.Table.from_arrays(list(columns), schema=schema(table))
+    # page checksums do not cover the footer, which says how many rows there are
+    rows = {b"rows": str(content.num_rows).encode()}
+    content = content.replace_schema_metadata({**content.schema.metadata, **rows})
+    sink = pa.BufferOutputStream()
+    pq.write_table(content, sink, compression="zstd", write_page_checksum=True)
+    return bytes(sink.getvalue())
+
+
+def read(path: Path, name: TableName, columns: list[str] | None = None) -> pa.Table:
+    """Read a table and verify its checksums.
+
+    Args:
+        path: of the file.
+        name: of the table that it must hold.
+        columns: names of those to read; all when unset.
+
+    Raises:
+        UsageError: if there is no such file.
+        NewerLayout: if a newer spikegrid wrote it.
+        CorruptFile: if it is no such table, or damaged.
+    """
+    again = "delete it and run `python launch.py collect`"
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            head = file.schema_arrow.metadata or {}
+            _check(path, name, head, again)
+            content = file.read(columns)
+    except FileNotFoundError:
+        raise UsageError(
+            f"{path}: there is no table yet; run `python launch.py collect`, or name the run root"
+        ) from None
+    except (OSError, pa.ArrowException, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise CorruptFile(f"{path}: damaged ({reason}); {again}") from error
+    expected = schema(TABLES[name])
+    if columns is not None:
+        expected = pa.schema([expected.field(column) for column in columns])
+    if not content.schema.equals(expected) or head.get(b"rows") != b"%d" % content.num_rows:
+        raise CorruptFile(f"{path}: damaged (columns or rows are not those written); {again}")
+    return content
+
+
+def _check(path: Path, name: TableName, head: dict[bytes, bytes], again: str) -> None:
+    found = head.get(b"table", b"").decode()
+    if found not in TABLES or found != name:
+        raise CorruptFile(f"{path}: holds {found or 'no known table'}, expected {name}; {again}")
+    version = int(head.get(b"schema_version", b"0"))
+    if version > SCHEMA_VERSION:
+        raise NewerLayout(
+            f"{path}: has schema {version}, this spikegrid knows {SCHEMA_VERSION}; "
+            "update this checkout, or collect into another folder"
+        )
+    if version < SCHEMA_VERSION:
+        raise CorruptFile(f"{path}: has the older schema {version}; {again}")

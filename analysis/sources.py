@@ -1,0 +1,235 @@
+"""What one training left in one run root: specification, network, outcomes, attempts.
+
+A file that is torn, foreign or newer is passed over with a warning; a file that is there but
+cannot be read (permission, network) stops everything, since a smaller table would look complete.
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jobs import files, records
+from jobs.errors import CorruptFile, EnvironmentFault
+from jobs.layout import AttemptFiles, CellFiles, RunRoot
+
+KNOWN_SCHEMA = 1
+"""Newest schema_version of training.json and claim.json that is understood here."""
+
+_ID = re.compile(r"[0-9a-f]{16}", re.ASCII)
+_INT64 = 2**63
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One row of one record; the mask has one byte, 0 or 1, for each sample."""
+
+    attack_id: str
+    epsilon: tuple[int, int]
+    correct: int
+    total: int
+    zero_gradient: int
+    mask: bytes
+    source: "Source"
+
+    def differs(self, other: "Outcome") -> bool:
+        """Whether the result columns of two equal rows disagree."""
+        mine, theirs = (
+            (o.correct, o.total, o.zero_gradient, o.mask, o.source.samples_sha256)
+            for o in (self, other)
+        )
+        return mine != theirs
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What all rows of one record share."""
+
+    path: Path
+    root: Path
+    attack: dict[str, Any]
+    evaluation: dict[str, Any]
+    model_sha256: str
+    samples_sha256: str
+    measured: dict[str, Any]
+
+
+@dataclass
+class Found:
+    """One training in one run root.
+
+    Attributes:
+        training: content of training.json; None while it is not done, or invalidated.
+        outcomes: rows of all records, by file name, then by epsilon.
+    """
+
+    root: Path
+    training_id: str
+    spec: dict[str, Any] | None = None
+    training: dict[str, Any] | None = None
+    outcomes: list[Outcome] = field(default_factory=list)
+    attempts: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def training_ids(root: RunRoot, warnings: list[str]) -> list[str]:
+    """Ids of all trainings of a run root, sorted; foreign folders give a warning."""
+    found = []
+    for folder in _listed(root.cells):
+        for name in _listed(root.cells / folder):
+            if _ID.fullmatch(name) and name.startswith(folder):
+                found.append(name)
+            else:
+                warnings.append(f"{root.cells / folder / name}: not a training's folder; skipped")
+    return sorted(found)
+
+
+def tombstones(root: RunRoot) -> set[str]:
+    """Names of what was invalidated: training ids, and training ids with attack ids."""
+    return {name.removesuffix(".json") for name in _listed(root.invalidated)}
+
+
+def read_cell(root: RunRoot, training_id: str, invalidated: set[str]) -> Found:
+    """Read everything a run root holds of one training.
+
+    Raises:
+        EnvironmentFault: if a file is there but cannot be read.
+    """
+    found = Found(root.path, training_id)
+    cell = root.cell(training_id)
+    try:
+        found.attempts = _attempts(cell, found)
+        found.spec = _noted(found.warnings, _document, cell.spec)
+        if training_id not in invalidated:
+            found.training = _noted(found.warnings, _training, cell, training_id)
+            found.outcomes = _outcomes(cell, found, invalidated)
+    except OSError as error:
+        raise EnvironmentFault(
+            f"{error.filename or cell.folder}: cannot be read ({error.strerror}); nothing was "
+            "written and older tables are untouched; repair access to it and collect again"
+        ) from error
+    return found
+
+
+def _listed(folder: Path) -> list[str]:
+    """Names in a folder, sorted, without files in the making; an absent folder is empty."""
+    try:
+        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _noted(warnings: list[str], read: Callable[..., _T], *args: Any) -> _T | None:
+    """The result of reading a file; None, with a warning unless it is just absent."""
+    try:
+        return read(*args)
+    except FileNotFoundError:
+        return None
+    except CorruptFile as error:
+        warnings.append(f"{error}; skipped")
+        return None
+
+
+def _document(path: Path) -> dict[str, Any]:
+    value = files.read_json(path)
+    if not isinstance(value, dict):
+        raise CorruptFile(f"{path}: expected a JSON object, found {type(value).__name__}")
+    if value.get("schema_version", KNOWN_SCHEMA) > KNOWN_SCHEMA:
+        raise CorruptFile(f"{path}: written by a newer spikegrid; update this checkout")
+    return value
+
+
+def _owned(path: Path, training_id: str) -> dict[str, Any]:
+    value = _document(path)
+    if value.get("training_id", training_id) != training_id:
+        raise CorruptFile(f"{path}: is of training {value['training_id']}, not of {training_id}")
+    return value
+
+
+def _training(cell: CellFiles, training_id: str) -> dict[str, Any]:
+    value = _owned(cell.training, training_id)
+    needed = ("label", "model_sha256", "checkpoint", "epochs", "steps", "measured")
+    if missing := [key for key in needed if key not in value]:
+        raise CorruptFile(f"{cell.training}: lacks {', '.join(missing)}")
+    return value
+
+
+def _outcomes(cell: CellFiles, found: Found, invalidated: set[str]) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    for name in records.names(cell):
+        if f"{found.training_id}-{name.partition('-')[0]}" in invalidated:
+            continue
+        path = cell.evaluations / name
+        record = _noted(found.warnings, records.read, path)
+        if record is None:
+            continue
+        if record.training_id != found.training_id:
+            found.warnings.append(f"{path}: is of training {record.training_id}; skipped")
+            continue
+        outcomes += _rows(path, found, record)
+    return outcomes
+
+
+def _rows(path: Path, found: Found, record: records.Record) -> list[Outcome]:
+    source = Source(
+        path=path,
+        root=found.root,
+        attack=record.attack,
+        evaluation=record.evaluation,
+        model_sha256=record.model_sha256,
+        samples_sha256=record.samples_sha256,
+        measured=record.measured,
+    )
+    outcomes = []
+    for row in record.rows:
+        radius = (row.epsilon.numerator, row.epsilon.denominator)
+        counts = (row.correct, row.total, row.zero_gradient)
+        if any(type(number) is not int or number >= _INT64 for number in (*radius, *counts)):
+            found.warnings.append(
+                f"{path}: row of epsilon {row.epsilon}: expected whole numbers of 64 bits, "
+                f"found {(*radius, *counts)}; skipped"
+            )
+            continue
+        outcomes.append(Outcome(record.attack_id, radius, *counts, bytes(row.mask), source))
+    return outcomes
+
+
+def _attempts(cell: CellFiles, found: Found) -> list[dict[str, Any]]:
+    rows = []
+    for name in _listed(cell.attempts):
+        if not (name.isascii() and name.isdigit()):
+            found.warnings.append(f"{cell.attempts / name}: not an attempt's folder; skipped")
+            continue
+        paths = cell.attempt(int(name))
+        claim = _noted(found.warnings, _owned, paths.claim, found.training_id)
+        if claim is not None:
+            end = _noted(found.warnings, _document, paths.end) or {}
+            rows.append(_attempt(found, paths, claim, end))
+    return rows
+
+
+def _attempt(
+    found: Found, paths: AttemptFiles, claim: dict[str, Any], end: dict[str, Any]
+) -> dict[str, Any]:
+    from_claim = ("submission", "task", "job_id", "job_name", "host", "pid", "code")
+    from_end = ("reason", "signature", "step", "resumed_from", "ended", "seconds")
+    return {
+        "training_id": found.training_id,
+        "root": str(found.root),
+        "number": int(paths.folder.name),
+        "label": claim.get("label", ""),
+        "state": end.get("state", "open"),
+        "started": claim.get("claimed"),
+        "attacks": claim.get("attacks", []),
+        **{key: claim.get(key) for key in from_claim},
+        **{key: end.get(key) for key in from_end},
+    }
+
+
+def canonical(value: object) -> str:
+    """Compact JSON with sorted keys."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))

@@ -1,0 +1,211 @@
+"""Training state to disk and back: whole, hashed, the last two and the best network.
+
+A checkpoint is a folder that gets its name when it is complete. COMPLETE inside names the SHA-256
+of every file, since neither torch.load nor safetensors notices a flipped bit. Only safetensors
+and weights-only loading are used, so a checkpoint cannot run code.
+"""
+
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from jobs import files
+from jobs.errors import CorruptFile
+from jobs.layout import CellFiles
+
+Weights = dict[str, Tensor]
+
+KEEP = 2
+FINAL = "final"
+_STEP = re.compile(r"step-(\d{8,})\.a(\d{4,})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """A training between two steps.
+
+    Attributes:
+        step: optimiser steps behind it.
+        world_size: ranks that train it.
+        codes: hashes of all code that trained it.
+        model: weights at `step`.
+        best: weights of the best epoch so far; None if no epoch has ended.
+        rest: all else that continuing exactly needs, tensors and plain values.
+    """
+
+    step: int
+    world_size: int
+    codes: tuple[str, ...]
+    model: Weights
+    best: Weights | None
+    rest: dict[str, Any]
+
+
+def save(cell: CellFiles, attempt: int, state: State) -> Path:
+    """Write a checkpoint, then delete those that are no longer needed.
+
+    Raises:
+        OSError: if it cannot be written whole; older ones are intact then.
+    """
+
+    def fill(folder: Path) -> None:
+        _save_weights(state.model, folder / "model.safetensors")
+        if state.best is not None:
+            _save_weights(state.best, folder / "best.safetensors")
+        torch.save(state.rest, folder / "state.pt")
+
+    target = cell.checkpoint(state.step, attempt)
+    about = {"step": state.step, "world_size": state.world_size, "codes": list(state.codes)}
+    _publish(target, fill, about)
+    for folder in list(_folders(cell))[KEEP:]:
+        _delete(folder)
+    return target
+
+
+def save_final(
+    cell: CellFiles, attempt: int, model: Mapping[str, Tensor], about: Mapping[str, Any]
+) -> tuple[str, str]:
+    """Write the network that a training ends with.
+
+    Returns:
+        Name of its folder under `checkpoints`, and the SHA-256 of its weights.
+    """
+    target = cell.checkpoints / f"{FINAL}.a{attempt:04d}"
+
+    def fill(folder: Path) -> None:
+        _save_weights(model, folder / "model.safetensors")
+
+    hashes = _publish(target, fill, about)
+    return target.name, hashes["model.safetensors"]
+
+
+def newest(cell: CellFiles, refused: Callable[[Path, str], None]) -> tuple[Path, State] | None:
+    """The newest checkpoint that is whole and its folder, or None.
+
+    Args:
+        cell: the training.
+        refused: told of each checkpoint that is not, with the reason.
+    """
+    for folder in _folders(cell):
+        try:
+            return folder, _load(folder)
+        except (OSError, ValueError, KeyError, CorruptFile, RuntimeError) as error:
+            refused(folder, str(error))
+    return None
+
+
+def load_final(cell: CellFiles) -> tuple[Weights, str]:
+    """The trained network of a cell and the SHA-256 of its weights.
+
+    Raises:
+        CorruptFile: if the weights are not those that the training recorded.
+    """
+    training = files.read_json(cell.training)
+    path = cell.checkpoints / training["checkpoint"] / "model.safetensors"
+    found = files.sha256(path)
+    if found != training["model_sha256"]:
+        raise CorruptFile(
+            f"{path}: altered since it was trained; `invalidate` the cell to train it again"
+        )
+    return load_file(path), found
+
+
+def load_own(path: Path, sha256: str) -> Weights:
+    """Weights of an own file that a manifest names with its hash.
+
+    Raises:
+        CorruptFile: if the content is another.
+    """
+    found = files.sha256(path)
+    if found != sha256:
+        raise CorruptFile(f"{path}: sha256 is {found}, the manifest says {sha256}")
+    return load_file(path)
+
+
+def clear(cell: CellFiles) -> None:
+    """Delete the steps of a training that is done; its final network stays."""
+    for folder in _folders(cell):
+        _delete(folder)
+
+
+def copied(weights: Mapping[str, Tensor]) -> Weights:
+    """Weights that training cannot change any more, on the CPU."""
+    return {k: v.detach().cpu().contiguous().clone() for k, v in weights.items()}
+
+
+def _save_weights(weights: Mapping[str, Tensor], path: Path) -> None:
+    # safetensors refuses tensors that share memory
+    save_file(copied(weights), path)
+
+
+def _publish(
+    target: Path, fill: Callable[[Path], None], about: Mapping[str, Any]
+) -> dict[str, str]:
+    """Build a folder beside its target, sync it, hash it, name it."""
+    building = target.parent / f"{files.TEMPORARY}{secrets.token_hex(6)}"
+    building.mkdir(parents=True)
+    try:
+        fill(building)
+        hashes = {path.name: files.sha256(path) for path in sorted(building.iterdir())}
+        for path in building.iterdir():
+            _sync(path)
+        files.replace(building / "COMPLETE", files.dumps({"files": hashes, **about}))
+        if not files.publish(building, target):
+            shutil.rmtree(building)
+    except (OSError, RuntimeError) as error:
+        shutil.rmtree(building, ignore_errors=True)
+        # torch.save reports a full disk as a RuntimeError
+        raise OSError(f"{target}: cannot save ({error}); older checkpoints are intact") from error
+    return hashes
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _folders(cell: CellFiles) -> Iterator[Path]:
+    """Folders of steps, newest first."""
+    try:
+        names = os.listdir(cell.checkpoints)
+    except FileNotFoundError:
+        return
+    found = [(int(m[1]), int(m[2]), name) for name in names if (m := _STEP.fullmatch(name))]
+    for _, _, name in sorted(found, reverse=True):
+        yield cell.checkpoints / name
+
+
+def _load(folder: Path) -> State:
+    about = json.loads((folder / "COMPLETE").read_bytes())
+    for name, digest in about["files"].items():
+        if files.sha256(folder / name) != digest:
+            raise CorruptFile(f"{folder / name}: content does not match its hash")
+    best = folder / "best.safetensors"
+    return State(
+        step=about["step"],
+        world_size=about["world_size"],
+        codes=tuple(about["codes"]),
+        model=load_file(folder / "model.safetensors"),
+        best=load_file(best) if best.name in about["files"] else None,
+        rest=torch.load(folder / "state.pt", weights_only=True),
+    )
+
+
+def _delete(folder: Path) -> None:
+    """Take a checkpoint's name first, so that no reader meets half of one."""
+    doomed = folder.parent / f"{files.TEMPORARY}{secrets.token_hex(6)}"
+    if files.publish(folder, doomed):
+        shutil.rmtree(doomed, ignore_errors=True)

@@ -1,0 +1,170 @@
+"""The command line: one sub-command, one function, one exit code.
+
+Importing this module loads nothing heavy: a command's module is imported when it is called.
+
+Exit codes: 0 ok; 1 some cells failed; 2 usage or bad manifest; 3 environment; 4 unfinished;
+75 try later; 130 interrupted.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+COMMANDS = {
+    "demo": ("running", "run the quickstart on this machine, then say where to look"),
+    "plan": ("sending", "what submit would do and why; writes nothing"),
+    "submit": ("sending", "send what is missing to SLURM or to this machine's queue"),
+    "status": ("reading", "how every cell stands"),
+    "logs": ("reading", "the log of a cell's last attempt"),
+    "resume": ("sending", "send everything unfinished again"),
+    "cancel": ("sending", "cancel what is queued or running"),
+    "run": ("running", "one cell in the foreground, for debugging"),
+    "collect": ("tables", "records into parquet tables"),
+    "show": ("reading", "a cell's whole story"),
+    "explain": ("reading", "which keys make two cells differ"),
+    "doctor": ("reading", "check this machine, cluster and filesystem"),
+    "schema": ("reading", "JSON Schema of manifests, for editors"),
+}
+"""Name → module and help, in the order in which people need them."""
+
+MANIFEST = "a manifest's path, or its name under manifests/"
+CELL = "an id prefix, a label, or a SLURM job id"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="launch.py",
+        description="Grids of adversarial-robustness experiments on spiking neural networks.",
+        allow_abbrev=False,
+    )
+    below = top.add_subparsers(dest="command", metavar="COMMAND")
+    found = {
+        name: below.add_parser(name, help=text, description=text, allow_abbrev=False)
+        for name, (_, text) in COMMANDS.items()
+    }
+    for name, one in found.items():
+        if name != "collect":
+            one.add_argument("--root", help="run root (default: $SPIKEGRID_ROOT, else runs/)")
+        one.add_argument("--data", help="folder of data sets (default: $SPIKEGRID_DATA)")
+    _add_sending(found)
+    _add_reading(found)
+    found["demo"].set_defaults(only=None)
+    return top
+
+
+def _add_sending(found: dict[str, argparse.ArgumentParser]) -> None:
+    for name in ("plan", "submit"):
+        found[name].add_argument("manifest", help=MANIFEST)
+    for name in ("resume", "cancel"):
+        found[name].add_argument("manifest", nargs="?", help=f"{MANIFEST} (default: all)")
+    for name in ("plan", "submit", "resume", "cancel"):
+        found[name].add_argument("--only", metavar="KEY=VALUE,…", help="a part of the cells")
+    for name in ("plan", "submit", "resume"):
+        found[name].add_argument("--limit", type=_positive, metavar="N", help="cells at most")
+    for name in ("submit", "resume"):
+        one = found[name]
+        one.add_argument("--cluster", choices=["auto", "slurm", "local", "debug"], default="auto")
+        one.add_argument("--wait", action="store_true", help="wait for the end, with progress")
+        one.add_argument("--max-parallel", type=_positive, metavar="N", help="jobs at once")
+        one.add_argument("--max-gpu-hours", type=float, metavar="H", help="refuse to send more")
+        one.add_argument("-n", "--dry-run", action="store_true", help="say it, do nothing")
+    found["resume"].add_argument("--failed", action="store_true", help="what was given up, too")
+    found["cancel"].add_argument("-y", "--yes", action="store_true", help="do not ask")
+    run = found["run"]
+    run.add_argument("cell", help=CELL)
+    run.add_argument("--manifest", help=f"where to look for it: {MANIFEST}")
+    run.add_argument("--epochs", type=_positive, help="so many only, in a scratch run root")
+    run.add_argument("--samples", type=_positive, help="so many only, in a scratch run root")
+
+
+def _add_reading(found: dict[str, argparse.ArgumentParser]) -> None:
+    status = found["status"]
+    status.add_argument("manifest", nargs="?", help=f"{MANIFEST} (default: all)")
+    status.add_argument("--only", metavar="KEY=VALUE,…", help="a part of the cells")
+    status.add_argument("--by", choices=["state", "error", "node"], help="group the cells")
+    status.add_argument("--exit-code", action="store_true", help="1 failed, 4 unfinished")
+    status.add_argument("--verify", action="store_true", help="read every record again")
+    for name in ("logs", "show"):
+        found[name].add_argument("cell", help=CELL)
+    for name in ("logs", "show", "explain"):
+        found[name].add_argument("--manifest", help=f"where to look for cells: {MANIFEST}")
+    logs = found["logs"]
+    logs.add_argument("-f", "--follow", action="store_true", help="go on until it ends")
+    logs.add_argument("--attempt", type=_positive, metavar="N")
+    logs.add_argument("--rank", type=int, default=0, metavar="R")
+    logs.add_argument("--failed", action="store_true", help="the last attempt that failed")
+    found["explain"].add_argument("a", help=CELL)
+    found["explain"].add_argument("b", help=CELL)
+    found["collect"].add_argument(
+        "--root", action="append", dest="roots", help="run root; several are merged"
+    )
+    for name in ("plan", "status", "show", "collect"):
+        found[name].add_argument("--json", action="store_true", help="one JSON document")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; errors for people end in one message and an exit code."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    top = parser()
+    args = top.parse_args(words)
+    if args.command is None:
+        top.print_help()
+        return 0
+    from jobs.errors import SpikegridError
+
+    try:
+        _check_packages()
+        return _dispatch(args)
+    except SpikegridError as error:
+        sys.stderr.write(f"{_plain(str(error))}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # the reader of a pipe went away; Python would complain about it at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _dispatch(args: argparse.Namespace) -> int:
+    from jobs.console import Console
+
+    module, _ = COMMANDS[args.command]
+    function: Callable[..., int]
+    function = getattr(importlib.import_module(f"jobs.commands.{module}"), args.command)
+    return function(args, Console())
+
+
+def _plain(text: str) -> str:
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+
+
+def _check_packages() -> None:
+    """Refuse a `snnlib` or `analysis` of another distribution: the names are common."""
+    from importlib.util import find_spec
+
+    from jobs.errors import EnvironmentFault
+
+    here = Path(__file__).resolve().parent.parent
+    for name in ("snnlib", "analysis"):
+        spec = find_spec(name)
+        if spec is None or spec.origin is None or Path(spec.origin).resolve().parent.parent != here:
+            raise EnvironmentFault(
+                f"the package '{name}' comes from {spec.origin if spec else 'nowhere'}, "
+                f"not from {here}; start spikegrid as `python {here / 'launch.py'}`"
+            )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

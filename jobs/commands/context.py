@@ -1,0 +1,162 @@
+"""What most commands need first: where to work, which manifests, and how everything stands."""
+
+import os
+import shlex
+import shutil
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs import finding, ledger, local, sending, site, survey
+from jobs.attempts import Attempt
+from jobs.cell import Cell, Manifest
+from jobs.errors import EnvironmentFault, UsageError
+from jobs.finding import Place
+from jobs.ledger import Cluster
+from jobs.plan import SENT, Planned
+from jobs.sending import Situation
+from jobs.snapshot import CHECKOUT
+
+STATUS_AGE_S = 30.0
+"""A scheduler answer younger than this is not asked for again by those who only look."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A manifest's cells and how they stand.
+
+    Attributes:
+        index: of the records; saved by commands that may write.
+    """
+
+    manifest: Manifest
+    cells: tuple[Cell, ...]
+    items: tuple[Planned, ...]
+    seen: Situation
+    index: survey.Index
+
+    @property
+    def last(self) -> dict[str, Attempt]:
+        """The last attempt of each training that has one."""
+        known = self.seen.known.items()
+        return {key: value.attempts[-1] for key, value in known if value.attempts}
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds that the attempts of each training took."""
+        known = self.seen.known.items()
+        return {key: sum(a.seconds for a in value.attempts) for key, value in known}
+
+
+def place(args: Namespace) -> Place:
+    """Run root, data and site of a command.
+
+    Raises:
+        NewerLayout: the run root is of a newer layout.
+    """
+    found = finding.place(args.root, args.data, site.load(os.environ), os.environ)
+    sending.check_format(found.root)
+    return found
+
+
+def view(
+    where: Place,
+    manifest: Manifest,
+    args: Namespace,
+    *,
+    max_age: float | None,
+    retry_failed: bool = False,
+) -> View:
+    """A manifest's cells, as `--only` chooses them, and the plan for them."""
+    cells = finding.only(manifest.cells, args.only)
+    index = survey.Index(where.root, trust=not getattr(args, "verify", False))
+    seen = sending.look(where.root, cells, index, max_age=max_age, now=time.time())
+    items = sending.planned(cells, seen, retry_failed=retry_failed)
+    return View(manifest=manifest, cells=tuple(cells), items=tuple(items), seen=seen, index=index)
+
+
+def manifests(where: Place, name: str | None) -> list[Manifest]:
+    """The named manifest, or all that were submitted.
+
+    Raises:
+        UsageError: nothing was submitted yet.
+    """
+    if name:
+        return [finding.manifest(name, where.root)]
+    found = finding.submitted(where.root)
+    if not found:
+        raise UsageError(
+            f"{where.root.path}: nothing was submitted yet; name a manifest, "
+            f"e.g. {command('submit', 'quickstart')}"
+        )
+    return found
+
+
+def cells(where: Place, name: str | None) -> list[Cell]:
+    """All cells a name may mean: of the named manifest, or of the submitted and shipped ones."""
+    if name:
+        return list(finding.manifest(name, where.root).cells)
+    found = finding.submitted(where.root)
+    names = {manifest.name for manifest in found}
+    shipped = [finding.manifest(str(path)) for path in sorted(finding.MANIFESTS.glob("*.yaml"))]
+    found += [manifest for manifest in shipped if manifest.name not in names]
+    return [cell for manifest in found for cell in manifest.cells]
+
+
+def command(*words: str) -> str:
+    """A command of ours to type next; no environment need be active."""
+    here = CHECKOUT.samefile(".")
+    launcher = "launch.py" if here else str(CHECKOUT / "launch.py")
+    active = os.environ.get("VIRTUAL_ENV")
+    python = sys.executable
+    if active and Path(python).is_relative_to(active):
+        python = "python"
+    elif here and Path(python).is_relative_to(CHECKOUT):
+        python = os.path.relpath(python)
+    return shlex.join([python, launcher, *words])
+
+
+def cluster(where: Place, view: View, args: Namespace) -> Cluster:
+    """Where the jobs go; refuses what this machine cannot do.
+
+    `auto` means SLURM where sbatch is, but a resumed manifest stays where it was sent last.
+
+    Raises:
+        EnvironmentFault: SLURM is not there, or this machine has too few GPUs.
+    """
+    chosen: str = args.cluster
+    has_slurm = shutil.which("sbatch") is not None
+    if chosen == "auto":
+        resumed = args.command == "resume"
+        before = ledger.latest(where.root, view.manifest.name) if resumed else None
+        chosen = before.cluster if before else ("slurm" if has_slurm else "local")
+    if chosen == "slurm":
+        if not has_slurm:
+            raise EnvironmentFault(
+                "--cluster slurm: sbatch is not on the PATH; log in to a SLURM node "
+                "(or `module load slurm`), or use --cluster local"
+            )
+        return "slurm"
+    _check_machine(view.items)
+    return "debug" if chosen == "debug" else "local"
+
+
+def _check_machine(items: Sequence[Planned]) -> None:
+    shapes = {item.cell.resources for item in items if item.action in SENT}
+    nodes = max((shape.nodes for shape in shapes), default=1)
+    if nodes > 1:
+        raise EnvironmentFault(
+            f"resources.nodes is {nodes}, but this is one machine; set it to 1 or use SLURM"
+        )
+    wanted = max((shape.gpus_per_node for shape in shapes), default=0)
+    if not wanted:
+        return
+    have = local.slots(os.environ, local.gpu_listing()).devices
+    if len(have) < wanted:
+        raise EnvironmentFault(
+            f"resources.gpus_per_node is {wanted}, this machine has {len(have)}; "
+            "set it to 0 to run on the CPU, or submit where GPUs are (see `doctor`)"
+        )

@@ -1,0 +1,75 @@
+"""Wait for a manifest's cells, with progress; and the worker's metrics on the way."""
+
+import time
+from argparse import Namespace
+from collections import Counter
+
+from jobs import files, views
+from jobs.cell import Manifest
+from jobs.commands import context
+from jobs.commands.context import View, command
+from jobs.console import Console
+from jobs.finding import Place
+
+LOCAL_POLL_S = 1.0
+SLURM_POLL_S = 15.0
+
+
+def wait(where: Place, manifest: Manifest, args: Namespace, console: Console) -> int:
+    """Wait until nothing of a manifest runs or waits to run.
+
+    Returns:
+        0 if every cell is completed, 1 if some failed, 4 if some are left, 130 on Ctrl-C.
+    """
+    try:
+        view = _until_still(where, manifest, args, console)
+    except KeyboardInterrupt:
+        console.note(f"stopped watching; the jobs go on\nnext: {command('status', manifest.name)}")
+        return 130
+    view.index.save()
+    console.data(_lines(view))
+    if views.broken(view.items):
+        return 1
+    return 0 if views.finished(view.items) else 4
+
+
+def _until_still(where: Place, manifest: Manifest, args: Namespace, console: Console) -> View:
+    while True:
+        view = context.view(where, manifest, args, max_age=SLURM_POLL_S)
+        if not any(item.action == "wait" for item in view.items):
+            return view
+        console.progress(_progress(where, view))
+        slurm = any(submission.cluster == "slurm" for submission in view.seen.found)
+        time.sleep(SLURM_POLL_S if slurm else LOCAL_POLL_S)
+
+
+def _progress(where: Place, view: View) -> str:
+    """One line: how many are done, and what runs at which epoch."""
+    tally: Counter[str] = views.summary(view.items)
+    words = [f"{tally.pop('completed', 0)}/{len(view.cells)} completed"]
+    words += [f"{number} {state}" for state, number in tally.items()]
+    for item in view.items:
+        if item.state == "running":
+            words.append(f"{item.cell.label} {epoch(where, item.cell.training_id)}".rstrip())
+    return " · ".join(words)
+
+
+def epoch(where: Place, training_id: str) -> str:
+    """How far the last attempt of a training is, by its own metrics."""
+    from jobs import attempts  # light, but only needed while something runs
+
+    cell = where.root.cell(training_id)
+    if cell.training.exists():
+        return "attacking"
+    for number in reversed(attempts.numbers(cell)):
+        lines = list(files.read_lines(cell.attempt(number).metrics))
+        if lines:
+            last = lines[-1]
+            share = last["validation_correct"] / last["validation_total"]
+            return f"epoch {last['epoch']} ({share:.0%} on validation)"
+    return ""
+
+
+def _lines(view: View) -> list[str]:
+    follow = command("collect")
+    return views.status_text(view.items, view.last, "", follow)

@@ -1,0 +1,62 @@
+"""What commands write: data to stdout, messages and progress to stderr. Nothing else prints."""
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from typing import Any, TextIO
+
+from jobs.views import clean
+
+
+class Console:
+    """The two streams of a command.
+
+    Attributes:
+        live: whether stderr is a terminal that can redraw a line.
+    """
+
+    def __init__(self, out: TextIO | None = None, err: TextIO | None = None) -> None:
+        self._out, self._err = out or sys.stdout, err or sys.stderr
+        self.live = self._err.isatty() and os.environ.get("TERM") != "dumb"
+        self._shown = ""
+
+    def data(self, lines: str | Iterable[str]) -> None:
+        """Print data."""
+        self.done()
+        for line in [lines] if isinstance(lines, str) else lines:
+            self._out.write(f"{clean(line)}\n")
+        self._out.flush()
+
+    def json(self, value: dict[str, Any]) -> None:
+        """Print one JSON document, with the version of its schema first."""
+        self._out.write(json.dumps({"schema_version": 1, **value}, indent=1) + "\n")
+        self._out.flush()
+
+    def note(self, text: str) -> None:
+        """Say something to the person."""
+        self.done()
+        self._err.write(f"{clean(text)}\n")
+        self._err.flush()
+
+    def progress(self, text: str) -> None:
+        """Show how far something is: redrawn on a terminal, else a line whenever it changes."""
+        text = clean(text)
+        if text == self._shown:
+            return
+        self._shown = text
+        self._err.write(f"\r\x1b[K{text[: _width()]}" if self.live else f"{text}\n")
+        self._err.flush()
+
+    def done(self) -> None:
+        """End a redrawn line."""
+        if self._shown and self.live:
+            self._err.write("\r\x1b[K")
+        self._shown = ""
+
+
+def _width() -> int:
+    try:
+        return os.get_terminal_size(2).columns - 1
+    except OSError:
+        return 79

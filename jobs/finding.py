@@ -1,0 +1,167 @@
+"""From what a user types to manifests and cells: names, id prefixes, labels, job ids, filters."""
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs import attempts, files, identity, ledger
+from jobs.cell import Cell, Manifest
+from jobs.errors import UsageError
+from jobs.layout import RunRoot
+from jobs.manifest import read
+from jobs.site import Site
+from jobs.snapshot import CHECKOUT
+
+MANIFESTS = CHECKOUT / "manifests"
+SHORTEST_PREFIX = 4
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a command works.
+
+    Attributes:
+        root: the run root.
+        data: folder of data sets.
+        site: the user's site.yaml.
+    """
+
+    root: RunRoot
+    data: str
+    site: Site
+
+
+def place(root: str | None, data: str | None, site: Site, env: Mapping[str, str]) -> Place:
+    """The run root and data folder: flag, then environment, then site.yaml, then the default."""
+    chosen = root or env.get("SPIKEGRID_ROOT") or site.root or str(CHECKOUT / "runs")
+    path = Path(chosen).expanduser().absolute()
+    folder = data or env.get("SPIKEGRID_DATA") or site.data or str(path / "datasets")
+    return Place(RunRoot(path), str(Path(folder).expanduser().absolute()), site)
+
+
+def manifest(name: str, root: RunRoot | None = None) -> Manifest:
+    """A manifest by path, or by its name among those of the checkout and those submitted.
+
+    Raises:
+        UsageError: there is none.
+        ManifestError: it is wrong.
+    """
+    path = Path(name)
+    if path.is_dir():
+        raise UsageError(f"{name}: is a folder; name a YAML file in it")
+    if path.exists() or path.suffix in {".yaml", ".yml"} or os.sep in name:
+        return read(path)
+    named = [MANIFESTS / f"{form}.yaml" for form in (name, name.replace("-", "_"))]
+    for candidate in named:
+        if candidate.exists():
+            return read(candidate)
+    if root is not None and (last := ledger.latest(root, name)) is not None:
+        return read(root.submission(last.number).manifest)
+    known = sorted(p.stem for p in MANIFESTS.glob("*.yaml"))
+    close = difflib.get_close_matches(name, known, 1)
+    meant = f"; did you mean '{close[0]}'?" if close else ""
+    raise UsageError(
+        f"{name}: no such manifest (a path, or one of {', '.join(known) or 'none'}){meant}"
+    )
+
+
+def submitted(root: RunRoot) -> list[Manifest]:
+    """The manifests of all submissions as they were last submitted, newest first."""
+    found: dict[str, Manifest] = {}
+    for number in reversed(ledger.numbers(root)):
+        paths = root.submission(number)
+        name = files.read_json(paths.plan)["manifest"]
+        if name not in found:
+            found[name] = read(paths.manifest)
+    return list(found.values())
+
+
+def only(cells: Sequence[Cell], filters: str | None) -> list[Cell]:
+    """Cells that match "key=value,…", e.g. "model.neuron=lif,seed=0".
+
+    A key that ends at a mapping compares with its name.
+
+    Raises:
+        UsageError: a filter has no "=", or matches nothing.
+    """
+    chosen = list(cells)
+    for part in filter(None, (filters or "").split(",")):
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise UsageError(f"--only {part}: expected key=value, e.g. model.neuron=lif")
+        kept = [cell for cell in chosen if _value(cell, key.strip()) == value.strip()]
+        if not kept:
+            values = sorted({str(_value(cell, key.strip())) for cell in chosen} - {"None"})
+            have = f"there is {', '.join(values[:8])}" if values else f"no cell has a {key}"
+            raise UsageError(f"--only {part}: matches no cell; {have}")
+        chosen = kept
+    return chosen
+
+
+def _value(cell: Cell, key: str) -> str | None:
+    if key == "label":
+        return cell.label
+    found: Any = identity.plain(cell.training)
+    for step in key.split("."):
+        if not isinstance(found, dict) or step not in found:
+            return None
+        found = found[step]
+    return str(found.get("name")) if isinstance(found, dict) else str(found)
+
+
+def cell_of(name: str, cells: Iterable[Cell], root: RunRoot) -> Cell:
+    """One of some cells, by id prefix, label or job id.
+
+    Raises:
+        UsageError: none or several fit.
+    """
+    pool = list(cells)
+    training = training_of_job(root, name)
+    found = [
+        cell
+        for cell in pool
+        if name == cell.label
+        or cell.training_id == training
+        or (len(name) >= SHORTEST_PREFIX and cell.training_id.startswith(name))
+    ]
+    if len({cell.training_id for cell in found}) == 1:
+        return found[0]
+    if found:
+        raise UsageError(f"{name}: fits {_some(found)}; write more of it")
+    close = difflib.get_close_matches(name, [cell.label for cell in pool], 3)
+    meant = f"; did you mean {' or '.join(close)}?" if close else ""
+    raise UsageError(
+        f"{name}: no such cell (an id prefix of {SHORTEST_PREFIX} or more, a label, "
+        f"or a job id; `status` lists them){meant}"
+    )
+
+
+def training_of_job(root: RunRoot, job_id: str) -> str | None:
+    """The training that a job of the scheduler tried last, by the claims of its submission."""
+    head, _, index = job_id.partition("_")
+    if not head.isdigit() or (index and not index.isdigit()):
+        return None
+    for number in reversed(ledger.numbers(root)):
+        submission = ledger.read(root, number)
+        for chunk in submission.chunks:
+            if chunk.job_id != head or int(index or 0) >= len(chunk.tasks):
+                continue
+            task = chunk.tasks[int(index or 0)]
+            keys = [key for key, other in submission.cells.items() if other == task]
+            return max(keys, key=lambda key: _claimed(root, key), default=None)
+    return None
+
+
+def _claimed(root: RunRoot, key: str) -> float:
+    cell = root.cell(key)
+    newest = attempts.numbers(cell)[-1:]
+    claims = [next(files.read_lines(cell.attempt(n).claim), {}) for n in newest]
+    return max((float(claim.get("claimed", 0)) for claim in claims), default=0.0)
+
+
+def _some(cells: Sequence[Cell]) -> str:
+    names = [f"{cell.training_id[:8]} {cell.label}" for cell in cells]
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

@@ -1,0 +1,195 @@
+"""The plan: wanted minus recorded minus live, with a reason for each cell. Pure.
+
+Clock, disk and scheduler come in as arguments; `plan` prints what `submit` would do from the
+same objects, and resuming is planning again.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from jobs.attempts import Attempt
+from jobs.cell import Cell
+
+Action = Literal["train", "evaluate", "retry", "wait", "blocked", "held", "give_up", "done"]
+State = Literal[
+    "new", "blocked", "held", "queued", "pending", "running", "completed", "failed", "timeout",
+    "out_of_memory", "preempted", "node_fail", "cancelled", "lost", "given_up", "unknown",
+]  # fmt: skip
+SENT: frozenset[Action] = frozenset({"train", "evaluate", "retry"})
+"""Actions that `submit` sends."""
+
+FREE_RETRIES = 20
+"""Retries after an interruption that is nobody's fault, while the work advances."""
+FAILURES = 3
+"""Failures of the infrastructure after which a cell is given up."""
+
+_INTERRUPTIONS = frozenset({"preempted", "node_fail", "lost", "timeout"})
+_NEUTRAL = frozenset({"cancelled", "fenced", "completed"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What the disk holds of a training.
+
+    Attributes:
+        trained: training.json stands.
+        rows: keys of the recorded rows (`jobs.cell.row_key`).
+        attempts: all tries, ascending.
+        step: of the newest checkpoint, 0 if none.
+    """
+
+    trained: bool = False
+    rows: frozenset[str] = frozenset()
+    attempts: tuple[Attempt, ...] = ()
+    step: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Live:
+    """A job that holds a cell.
+
+    Attributes:
+        state: queued, pending, running or unknown.
+        job: for people, e.g. "job 123_4" or "submission 7".
+    """
+
+    state: Literal["queued", "pending", "running", "unknown"]
+    job: str
+    nodes: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """What is to be done about one cell.
+
+    Attributes:
+        missing: keys of the rows that are wanted and not recorded.
+        reason: for people.
+        state: of the cell, for status.
+        step: where a training goes on.
+    """
+
+    cell: Cell
+    action: Action
+    state: State
+    reason: str
+    missing: tuple[str, ...] = ()
+    step: int = 0
+
+
+def with_parents(cells: Sequence[Cell]) -> list[Cell]:
+    """Cells and the parents they need, each training once, parents first."""
+    found: dict[str, Cell] = {}
+    own = {cell.training_id: cell for cell in reversed(cells)}
+    for cell in cells:
+        chain = [cell]
+        while chain[-1].parent is not None:
+            chain.append(chain[-1].parent)
+        for ancestor in reversed(chain[1:]):
+            found.setdefault(ancestor.training_id, own.get(ancestor.training_id, ancestor))
+    parents = [cell for cell in found.values() if cell.number < 0]
+    return [*parents, *cells]
+
+
+def plan(
+    cells: Sequence[Cell],
+    progress: Mapping[str, Progress],
+    live: Mapping[str, Live],
+    *,
+    retry_failed: bool = False,
+) -> list[Planned]:
+    """Decide for each cell; parents that are no cells come first, then the cells in order.
+
+    Args:
+        cells: wanted.
+        progress: by training id; absent means nothing is on disk.
+        live: jobs by training id.
+        retry_failed: try again what was given up.
+    """
+    planned: list[Planned] = []
+    claimed: set[str] = set()
+    for cell in with_parents(cells):
+        known = progress.get(cell.training_id, Progress())
+        item = _decide(cell, known, live.get(cell.training_id), retry_failed=retry_failed)
+        if item.action in SENT:
+            item = _hold_back(item, progress, claimed)
+            claimed.add(cell.training_id)
+        planned.append(item)
+    return planned
+
+
+def _hold_back(item: Planned, progress: Mapping[str, Progress], claimed: set[str]) -> Planned:
+    """A cell whose parent or twin training must come first is not sent yet."""
+    cell = item.cell
+    if cell.parent is not None and not progress.get(cell.parent.training_id, Progress()).trained:
+        reason = f"waits for its parent {cell.parent.label}"
+        return Planned(
+            cell=cell, action="blocked", state="blocked", reason=reason, missing=item.missing
+        )
+    if cell.training_id in claimed:
+        reason = "another cell of this manifest runs the same training; its turn comes next"
+        return Planned(cell=cell, action="wait", state="new", reason=reason, missing=item.missing)
+    return item
+
+
+def _decide(cell: Cell, known: Progress, live: Live | None, *, retry_failed: bool) -> Planned:
+    missing = tuple(row for row in cell.rows if row not in known.rows)
+
+    def planned(action: Action, state: State, reason: str) -> Planned:
+        return Planned(
+            cell=cell, action=action, state=state, reason=reason, missing=missing, step=known.step
+        )
+
+    if known.trained and not missing:
+        return planned("done", "completed", "recorded")
+    if live is not None:
+        return planned("wait", live.state, f"{live.state} ({live.job})")
+    last = known.attempts[-1] if known.attempts else None
+    state: State = "new" if last is None else _state_of(last)
+    if (reason := _exhausted(known.attempts)) and not retry_failed:
+        return planned("give_up", "failed" if last and last.deterministic else "given_up", reason)
+    if known.trained:
+        waiting = f"{len(missing)} of {len(cell.rows)} rows missing"
+        again = last is not None and last.state != "completed"
+        return planned("evaluate", state if again else "new", f"training done; {waiting}")
+    if last is None:
+        return planned("train", "new", "new")
+    on = f"go on from step {known.step:,}" if known.step else "start over"
+    return planned("retry", state, f"{_tally(known.attempts)}, {on}")
+
+
+def _state_of(last: Attempt) -> State:
+    match last.state:
+        case None | "lost":
+            return "lost"
+        case "fenced" | "completed":
+            return "new"
+        case known:
+            return known
+
+
+def _tally(attempts: Sequence[Attempt]) -> str:
+    last = attempts[-1].state or "lost"
+    count = sum((a.state or "lost") == last for a in attempts)
+    return f"{last} ({count} of {FREE_RETRIES if last in _INTERRUPTIONS else FAILURES})"
+
+
+def _exhausted(attempts: Sequence[Attempt]) -> str:
+    """Why a cell is given up, or nothing."""
+    counts: Counter[str] = Counter()
+    for attempt in attempts:
+        state = attempt.state or "lost"
+        if state in _NEUTRAL:
+            continue
+        if attempt.deterministic:
+            return f"{attempt.signature or attempt.reason}; the same error would come again"
+        free = state in _INTERRUPTIONS and (attempt.advanced or not attempt.claimed)
+        counts["free" if free else "failures"] += 1
+    if counts["failures"] >= FAILURES:
+        last = attempts[-1]
+        return f"{counts['failures']} failures, last: {last.reason or last.state or 'lost'}"
+    if counts["free"] >= FREE_RETRIES:
+        return f"interrupted {counts['free']} times"
+    return ""

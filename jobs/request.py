@@ -1,0 +1,180 @@
+"""From planned cells to job requests: what will be sent, as data, before anything is."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from jobs import identity
+from jobs.cell import Cell, Resources
+
+T = TypeVar("T")
+
+CHUNK = 1000
+"""Tasks of one array at most, unless the site allows fewer."""
+
+SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR2"
+"""Signals that torchrun hands on instead of dying of them; USR1 belongs to NCCL."""
+
+SHUTDOWN_S = 60
+"""Seconds that torchrun gives its ranks to save after a signal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What one job does: some cells, one after the other.
+
+    Attributes:
+        index: line of array.jsonl.
+        cells: JSON-ready work orders (`work_order`).
+        resources: shape of the job.
+    """
+
+    index: int
+    cells: tuple[dict[str, Any], ...]
+    resources: Resources
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRequest:
+    """One array of tasks of equal shape.
+
+    Attributes:
+        chunk: its number in the submission.
+        name: the scheduler's job name, unique for each submission and chunk.
+        tasks: lines of array.jsonl.
+        parameters: for submitit's executor.
+    """
+
+    chunk: int
+    name: str
+    tasks: tuple[int, ...]
+    resources: Resources
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+def work_order(cell: Cell, rows: Iterable[str]) -> dict[str, Any]:
+    """All that a worker needs to know of a cell.
+
+    Args:
+        cell: what to train and evaluate.
+        rows: keys of the rows that are missing (`jobs.cell.row_key`).
+    """
+    missing: dict[str, list[str]] = {}
+    for row in rows:
+        attack_id, _, epsilon = row.partition("@")
+        missing.setdefault(attack_id, []).append(epsilon)
+    attacks = [
+        {"id": key, "attack": identity.plain(attack), "epsilons": missing[key]}
+        for key, attack in cell.attack_ids.items()
+        if key in missing
+    ]
+    return {
+        "training_id": cell.training_id,
+        "label": cell.label,
+        "spec": identity.plain(cell.training),
+        "evaluation": identity.plain(cell.evaluation),
+        "attacks": attacks,
+        "files": dict(cell.files),
+    }
+
+
+def tasks(work: Sequence[tuple[Cell, dict[str, Any]]]) -> list[Task]:
+    """Pack work orders into tasks: cells of one shape together, `cells_per_job` each."""
+    shapes: dict[Resources, list[dict[str, Any]]] = {}
+    for cell, order in work:
+        shapes.setdefault(cell.resources, []).append(order)
+    packed = [
+        (resources, batch)
+        for resources, orders in shapes.items()
+        for batch in _batched(orders, resources.cells_per_job)
+    ]
+    return [
+        Task(index=i, cells=tuple(batch), resources=resources)
+        for i, (resources, batch) in enumerate(packed)
+    ]
+
+
+def _batched(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[i : i + size] for i in range(0, len(items), size))
+
+
+def requests(
+    made: Sequence[Task], *, name: str, max_array: int, profile: Mapping[Resources, dict[str, Any]]
+) -> list[JobRequest]:
+    """Group tasks into arrays of equal shape, none longer than the site allows.
+
+    Args:
+        made: tasks, grouped by shape.
+        name: prefix of the job names.
+        max_array: MaxArraySize of the site: as many tasks fit into one array.
+        profile: executor parameters of the site for each shape.
+    """
+    size = max(1, min(CHUNK, max_array))
+    found: list[JobRequest] = []
+    for resources, group in itertools.groupby(made, key=lambda task: task.resources):
+        for batch in _batched([task.index for task in group], size):
+            chunk = len(found)
+            found.append(
+                JobRequest(
+                    chunk=chunk,
+                    name=f"{name}-{chunk:03d}",
+                    tasks=tuple(batch),
+                    resources=resources,
+                    parameters=sbatch_parameters(resources, profile.get(resources, {})),
+                )
+            )
+    return found
+
+
+def sbatch_parameters(resources: Resources, site: Mapping[str, Any]) -> dict[str, Any]:
+    """submitit's parameters for SLURM: one task per node, torchrun starts the ranks."""
+    gpus = {"gpus_per_node": resources.gpus_per_node} if resources.gpus_per_node else {}
+    return {
+        "nodes": resources.nodes,
+        "tasks_per_node": 1,
+        "cpus_per_task": resources.cpus_per_gpu * resources.processes,
+        "mem_gb": float(resources.mem_gb),
+        "timeout_min": resources.timeout_min,
+        "stderr_to_stdout": True,
+        **gpus,
+        **site,
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendezvous:
+    """Where the ranks of one start of one job meet.
+
+    Attributes:
+        endpoint: host:port; "localhost:0" on one node.
+        job: names this start alone, so that a requeued job cannot join its predecessor's store.
+    """
+
+    endpoint: str
+    job: str
+
+
+def torchrun(resources: Resources, meeting: Rendezvous, *, python: str) -> list[str]:
+    """The command that starts the ranks of a job on one node."""
+    return [
+        python,
+        "-m",
+        "torch.distributed.run",
+        f"--nnodes={resources.nodes}",
+        f"--nproc-per-node={resources.processes}",
+        "--rdzv-backend=c10d",
+        f"--rdzv-endpoint={meeting.endpoint}",
+        f"--rdzv-id={meeting.job}",
+        "--max-restarts=0",
+        f"--signals-to-handle={SIGNALS}",
+        f"--shutdown-timeout={SHUTDOWN_S}",
+        "--module",
+        "jobs.worker",
+    ]
+
+
+def longest_hours(resources: Resources) -> float:
+    """GPU hours (core hours of a CPU job) that one job can take at most."""
+    units = resources.gpus_per_node or resources.processes * resources.cpus_per_gpu
+    return resources.nodes * units * resources.timeout_min / 60

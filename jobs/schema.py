@@ -1,0 +1,224 @@
+"""Columns of every table: names, types, units and keys, in one place."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+SCHEMA_VERSION = 1
+"""Version of these tables; raised whenever a column changes its name, type or meaning."""
+
+TableName = Literal["results", "trainings", "attempts", "samples"]
+DType = Literal["str", "category", "int64", "float64", "bool", "list[str]", "list[bool]"]
+Kind = Literal["key", "result", "measured"]
+_INT64 = 2**63
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes:
+        name: its name.
+        dtype: `category` is text with few different values.
+        unit: what one stands for; empty where there is none.
+        description: what it says, in one sentence.
+        kind: `key` names the row; a `result` is equal in equal runs; what is `measured` may differ.
+        optional: whether it can be null.
+    """
+
+    name: str
+    dtype: DType
+    unit: str
+    description: str
+    kind: Kind = "result"
+    optional: bool = False
+
+    def accepts(self, value: object) -> bool:
+        """Whether a value of a JSON file can stand in this column."""
+        if value is None:
+            return self.optional
+        match self.dtype:
+            case "str" | "category":
+                return isinstance(value, str)
+            case "int64":
+                return type(value) is int and -_INT64 <= value < _INT64
+            case "float64":
+                return type(value) in (int, float)
+            case "bool":
+                return isinstance(value, bool)
+            case "list[str]":
+                return isinstance(value, list) and all(isinstance(item, str) for item in value)
+            case "list[bool]":
+                return isinstance(value, bytes)
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table; its rows are in the order of its keys, and no two have the same."""
+
+    name: TableName
+    columns: tuple[Column, ...]
+
+    def names(self, kind: Kind) -> list[str]:
+        """Names of the columns of a kind."""
+        return [column.name for column in self.columns if column.kind == kind]
+
+    def misfits(self, row: dict[str, object]) -> list[str]:
+        """What of a row, whole or in part, cannot stand in its columns; for a message."""
+        return [
+            f"{c.name} is {row[c.name]!r}, expected {c.dtype}"
+            for c in self.columns
+            if c.name in row and not c.accepts(row[c.name])
+        ]
+
+
+_TRAINING_ID = Column("training_id", "str", "", "trained network: 16 hex characters", "key")
+_ATTACK_ID = Column(
+    "attack_id", "str", "", "attack on its evaluation set: 16 hex characters", "key"
+)
+_RADIUS = (
+    Column("epsilon_num", "int64", "", "numerator of the radius, lowest terms; 0 is clean", "key"),
+    Column("epsilon_den", "int64", "", "denominator of the radius, lowest terms", "key"),
+)
+_EPSILON = Column("epsilon", "float64", "pixel range", "radius as a number")
+_MODEL = Column("model_sha256", "str", "", "SHA-256 of the weights")
+_SAMPLES = Column("samples_sha256", "str", "", "fingerprint of the ordered evaluation set")
+_LABEL = Column("label", "str", "", "name for people", "measured")
+_ROOT = Column("root", "category", "", "run root it was read from", "measured")
+
+SETTING = (
+    Column("configuration", "str", "", "16 hex characters, equal for the seeds of one setting"),
+    Column("dataset", "category", "", "dataset of training and evaluation"),
+    Column("model", "category", "", "architecture"),
+    Column("neuron", "category", "", "spiking neuron"),
+    Column("encoder", "category", "", "how an image becomes T inputs"),
+    Column("time_steps", "int64", "steps", "T"),
+    Column("regime", "category", "", "training regime"),
+    Column("train_attack", "category", "", "attack of adversarial training", optional=True),
+    Column("train_epsilon", "category", "", "its radius as a fraction, e.g. 8/255", optional=True),
+    Column("train_epsilon_value", "float64", "pixel range", "its radius", optional=True),
+    Column("seed", "int64", "", "training seed"),
+)
+"""What was trained, and how; the same columns in results and trainings."""
+
+_MACHINE = (
+    Column("attempt", "int64", "", "number of the attempt that made it", "measured", optional=True),
+    Column("seconds", "float64", "s", "wall time", "measured", optional=True),
+    Column("host", "category", "", "machine", "measured", optional=True),
+    Column("device", "category", "", "cpu, or the GPU's name", "measured", optional=True),
+    Column("threads", "int64", "threads", "CPU threads per process", "measured", optional=True),
+    Column("world_size", "int64", "processes", "processes together", "measured", optional=True),
+    Column("torch", "category", "", "version of torch", "measured", optional=True),
+    Column("promise", "category", "", "how far a repetition agrees", "measured", optional=True),
+)
+
+_ATTACK = (
+    Column("attack", "category", "", "attack; clean is none"),
+    Column("steps", "int64", "steps", "gradient steps of a restart", optional=True),
+    Column("step_size", "category", "", "length of a step: eps/4 or absolute", optional=True),
+    Column("restarts", "int64", "", "independent starts", optional=True),
+    Column("random_start", "bool", "", "starts at random in the ball", optional=True),
+    Column("norm", "category", "", "norm of the perturbation", optional=True),
+    Column("space", "category", "", "what is perturbed: pixel, repeated, encoded", optional=True),
+    Column("clip", "bool", "", "perturbed input is kept in [0, 1]", optional=True),
+    Column("loss", "category", "", "loss the attacker climbs", optional=True),
+    Column("surrogate", "category", "", "attacker's surrogate gradient", optional=True),
+    Column("gradient", "category", "", "attacker's gradient rule", optional=True),
+    Column("split", "category", "", "split of the dataset that is evaluated"),
+    Column("samples", "int64", "samples", "how many were asked for; null is all", optional=True),
+    Column("evaluation_seed", "int64", "", "seed of the attack's randomness"),
+)
+
+RESULTS = Table(
+    "results",
+    (
+        _TRAINING_ID,
+        _ATTACK_ID,
+        *_RADIUS,
+        _EPSILON,
+        _LABEL,
+        *SETTING,
+        *_ATTACK,
+        Column("correct", "int64", "samples", "still classified correctly"),
+        Column("total", "int64", "samples", "judged"),
+        Column("zero_gradient", "int64", "samples", "input gradient exactly 0 in every step"),
+        _MODEL,
+        _SAMPLES,
+        *_MACHINE,
+        Column("batch", "int64", "samples", "attacked together", "measured", optional=True),
+        Column("code", "str", "", "hash of the code that attacked", "measured"),
+        Column("record", "str", "", "file name of the record", "measured"),
+        _ROOT,
+    ),
+)
+"""One row for each (training, attack, epsilon)."""
+
+TRAININGS = Table(
+    "trainings",
+    (
+        _TRAINING_ID,
+        _LABEL,
+        *SETTING,
+        Column("spec", "str", "", "whole specification as canonical JSON"),
+        Column("start", "str", "", "training id or file it started from", optional=True),
+        _MODEL,
+        Column("epochs", "int64", "epochs", "passes over the training split"),
+        Column("steps", "int64", "steps", "optimiser steps"),
+        Column("best_epoch", "int64", "", "epoch whose network was kept, from 0", optional=True),
+        Column("validation_correct", "int64", "samples", "right on validation", optional=True),
+        Column("validation_total", "int64", "samples", "size of validation", optional=True),
+        Column("checkpoint", "str", "", "folder of the network that was kept", "measured"),
+        *_MACHINE,
+        Column("codes", "list[str]", "", "hashes of all code that trained it", "measured"),
+        _ROOT,
+    ),
+)
+"""One row for each finished training."""
+
+ATTEMPTS = Table(
+    "attempts",
+    (
+        _TRAINING_ID,
+        Column("root", "str", "", "run root of the attempt", "key"),
+        Column("number", "int64", "", "number of the attempt, from 1", "key"),
+        _LABEL,
+        Column("state", "category", "", "as its files say; open while no end is written"),
+        Column("reason", "str", "", "why it ended", "measured", optional=True),
+        Column(
+            "signature", "str", "", "equal for failures of one cause", "measured", optional=True
+        ),
+        Column("step", "int64", "steps", "optimiser step at its end", "measured", optional=True),
+        Column(
+            "started", "float64", "s since 1970 UTC", "time of the claim", "measured", optional=True
+        ),
+        Column(
+            "ended", "float64", "s since 1970 UTC", "time of its end", "measured", optional=True
+        ),
+        Column("seconds", "float64", "s", "wall time", "measured", optional=True),
+        Column("submission", "int64", "", "submission that sent it", "measured", optional=True),
+        Column("task", "int64", "", "task of the submission", "measured", optional=True),
+        Column("job_id", "str", "", "id of the job, e.g. 123_4", "measured", optional=True),
+        Column("job_name", "str", "", "name of the job", "measured", optional=True),
+        Column("host", "category", "", "machine", "measured", optional=True),
+        Column("pid", "int64", "", "process that claimed it", "measured", optional=True),
+        Column("code", "str", "", "hash of the code that ran", "measured", optional=True),
+        Column("attacks", "list[str]", "", "attack ids it was to evaluate", "measured"),
+        Column("resumed_from", "str", "", "checkpoint it went on from", "measured", optional=True),
+    ),
+)
+"""One row for each attempt, finished or not; never compared between runs."""
+
+SAMPLES = Table(
+    "samples",
+    (
+        _TRAINING_ID,
+        _ATTACK_ID,
+        *_RADIUS,
+        _EPSILON,
+        _MODEL,
+        _SAMPLES,
+        Column("mask", "list[bool]", "", "per sample of the evaluation set: still correct"),
+    ),
+)
+"""One row for each row of `results`, with the outcome of every sample."""
+
+TABLES: dict[TableName, Table] = {t.name: t for t in (RESULTS, TRAININGS, ATTEMPTS, SAMPLES)}

@@ -1,0 +1,301 @@
+"""From a manifest to sent jobs: survey, plan, describe, publish, send.
+
+`plan` stops after the describing, `submit` goes on; both use the same objects.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from jobs import files, ledger, local, scheduler, snapshot, survey
+from jobs.cell import Cell, Manifest, Resources
+from jobs.errors import EnvironmentFault, NewerLayout, Refused
+from jobs.layout import FORMAT, RunRoot, SubmissionFiles
+from jobs.ledger import Cluster, Submission
+from jobs.plan import SENT, Live, Planned, Progress, plan
+from jobs.request import JobRequest, Task, requests, tasks, work_order
+from jobs.scheduler import Answer
+from jobs.site import Site
+from jobs.survey import Index
+
+
+@dataclass(frozen=True, kw_only=True)
+class Situation:
+    """Everything that a plan is made from, as of one moment.
+
+    Attributes:
+        known: progress of each training that has a folder.
+        holders: live jobs by training id.
+        found: submissions that may still matter.
+        answer: of the scheduler, or None if it was never asked.
+    """
+
+    known: Mapping[str, Progress]
+    holders: Mapping[str, Live]
+    found: Sequence[Submission]
+    answer: Answer | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a user asks of `submit`.
+
+    Attributes:
+        cluster: where to.
+        max_parallel: jobs of this submission at once.
+        limit: cells to send at most.
+        retry_failed: try again what was given up.
+        data: folder of data sets.
+        python: interpreter on the nodes.
+    """
+
+    cluster: Cluster
+    max_parallel: int | None = None
+    limit: int | None = None
+    retry_failed: bool = False
+    data: str = ""
+    python: str | None = None
+
+
+def look(
+    root: RunRoot, cells: Sequence[Cell], index: Index, *, max_age: float | None, now: float
+) -> Situation:
+    """See where everything stands.
+
+    Args:
+        root: the run root.
+        cells: wanted; their parents are looked at too.
+        index: of the records.
+        max_age: seconds that a saved scheduler answer may be old; None asks nothing at all.
+        now: unix time.
+    """
+    closed = survey.closed(root)
+    found = survey.submissions(root, closed)
+    job_ids = [c.job_id for s in found if s.cluster == "slurm" for c in s.chunks if c.job_id]
+    unsent = any(c.job_id is None for s in found if s.cluster == "slurm" for c in s.chunks)
+    answer = scheduler.saved(root.cache)
+    if max_age is not None and (job_ids or unsent):
+        answer = scheduler.cached(root.cache, job_ids=job_ids, now=now, max_age=max_age)
+    wanted = [*cells, *(c.parent for c in cells if c.parent is not None)]
+    known = survey.progress(root, wanted, index)
+    holders = survey.live(found, known, answer, now)
+    known = survey.explained(root, known, holders, answer)
+    if max_age is not None:
+        survey.close(root, found, answer, now)
+    return Situation(known=known, holders=holders, found=found, answer=answer)
+
+
+def planned(cells: Sequence[Cell], seen: Situation, *, retry_failed: bool = False) -> list[Planned]:
+    """The plan for some cells."""
+    return plan(cells, seen.known, seen.holders, retry_failed=retry_failed)
+
+
+def described(
+    items: Sequence[Planned], site: Site, options: Options, answer: Answer | None
+) -> tuple[list[Task], Callable[[str], list[JobRequest]]]:
+    """What would be sent for planned cells: tasks, and requests once their names' prefix is known.
+
+    Seed-major, so that all curves appear early; parents that are no cells come first.
+    """
+    chosen = [item for item in items if item.action in SENT]
+    chosen.sort(key=lambda item: (item.cell.number >= 0, item.cell.training.seed, item.cell.number))
+    work = [(i.cell, work_order(i.cell, i.missing)) for i in chosen[: options.limit]]
+    made = tasks(work)
+    shapes = {task.resources for task in made}
+    profiles = {shape: site_parameters(site, shape, options) for shape in shapes}
+    limits = [answer.limits.max_array_size] if answer and answer.limits.max_array_size else []
+    limits += [p.max_array_size for p in map(_profile(site), shapes) if p.max_array_size]
+
+    def request(prefix: str) -> list[JobRequest]:
+        longest = min(limits, default=1000)
+        return requests(made, name=prefix, max_array=longest, profile=profiles)
+
+    return made, request
+
+
+def _profile(site: Site) -> Callable[[Resources], Any]:
+    return lambda shape: site.profile(shape.profile)
+
+
+def site_parameters(site: Site, shape: Resources, options: Options) -> dict[str, Any]:
+    """What the site adds to a job's shape, for submitit's SlurmExecutor."""
+    found: dict[str, Any] = site.profile(shape.profile).parameters()
+    if options.max_parallel is not None:
+        found["array_parallelism"] = options.max_parallel
+    return found
+
+
+def prepare(root: RunRoot) -> None:
+    """Make the run root if it is not there, and refuse one that this program cannot write.
+
+    Raises:
+        EnvironmentFault: it cannot be written.
+        NewerLayout: it was written by a newer program.
+    """
+    check_format(root)
+    try:
+        for folder in (root.cells, root.submissions, root.code, root.cache):
+            folder.mkdir(parents=True, exist_ok=True)
+        if not root.format.exists():
+            files.create(root.format, files.dumps({"format": FORMAT}))
+    except OSError as error:
+        raise EnvironmentFault(
+            f"{root.path}: cannot write here ({error.strerror}); "
+            "choose another folder with --root or $SPIKEGRID_ROOT"
+        ) from error
+
+
+def check_format(root: RunRoot) -> None:
+    """Refuse a run root of a newer layout, before anything is written.
+
+    Raises:
+        NewerLayout: format.json names a layout that this program does not know.
+    """
+    for line in files.read_lines(root.format):
+        if line["format"] > FORMAT:
+            raise NewerLayout(
+                f"{root.path}: has layout {line['format']}, this program knows up to {FORMAT}; "
+                "update the checkout"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sent:
+    """What `send` did.
+
+    Attributes:
+        paths: the submission.
+        tasks: how many were sent.
+        dropped: how many another submission had taken in the meantime.
+        job_ids: of the arrays.
+    """
+
+    paths: SubmissionFiles
+    tasks: int
+    dropped: int
+    job_ids: tuple[str, ...]
+
+
+def send(
+    root: RunRoot,
+    manifest: Manifest,
+    items: Sequence[Planned],
+    seen: Situation,
+    site: Site,
+    options: Options,
+) -> Sent | None:
+    """Publish a submission and send its jobs; None if there is nothing to send.
+
+    Raises:
+        EnvironmentFault: the scheduler refused; the submission says so and holds nothing.
+    """
+    made, request = described(items, site, options, seen.answer)
+    if not made:
+        return None
+    header = {
+        "manifest": manifest.name,
+        "source": str(Path(manifest.source).resolve()),
+        "cluster": options.cluster,
+        "at": time.time(),
+        "code": snapshot.take(root),
+        "commit": snapshot.commit(),
+        "data": options.data,
+        "max_parallel": options.max_parallel,
+        "labels": {item.cell.training_id: item.cell.label for item in items},
+    }
+    prefix = ledger.job_prefix(root)
+    paths = ledger.publish(
+        root, manifest.text, header, made, lambda number: request(f"{prefix}-{number:06d}")
+    )
+    submission = ledger.read(root, paths.number)
+    dropped = _taken_meanwhile(root, submission, seen)
+    for task, reason in dropped.items():
+        ledger.skip(paths, task, reason)
+    left = [chunk for chunk in submission.chunks if set(chunk.tasks) - dropped.keys()]
+    made_requests = {r.chunk: r for r in request(f"{prefix}-{paths.number:06d}")}
+    chosen = [_without(made_requests[chunk.number], dropped) for chunk in left]
+    ids = _dispatch(root, paths, chosen, options)
+    return Sent(
+        paths=paths, tasks=len(made) - len(dropped), dropped=len(dropped), job_ids=tuple(ids)
+    )
+
+
+def _without(request: JobRequest, dropped: Mapping[int, str]) -> JobRequest:
+    return replace(request, tasks=tuple(t for t in request.tasks if t not in dropped))
+
+
+def _taken_meanwhile(root: RunRoot, own: Submission, seen: Situation) -> dict[int, str]:
+    """Tasks whose cells a submission with a lower number holds that the plan had not seen."""
+    known = {submission.number for submission in seen.found}
+    newer = [
+        submission
+        for submission in survey.submissions(root, survey.closed(root))
+        if submission.number < own.number and submission.number not in known
+    ]
+    holders = survey.live(newer, {}, seen.answer, time.time())
+    return {
+        task: f"{holders[key].job} took {key} first"
+        for key, task in own.cells.items()
+        if key in holders
+    }
+
+
+def _dispatch(
+    root: RunRoot, paths: SubmissionFiles, chosen: Sequence[JobRequest], options: Options
+) -> list[str]:
+    match options.cluster:
+        case "local":
+            local.ensure_running(root)
+            return []
+        case "debug":
+            from jobs import submit  # submitit is loaded only where jobs start
+
+            for request in chosen:
+                for task in request.tasks:
+                    submit.run_here(paths, task)
+            return []
+        case "slurm":
+            return [_send_chunk(paths, request, options) for request in chosen]
+
+
+def _send_chunk(paths: SubmissionFiles, request: JobRequest, options: Options) -> str:
+    """One sbatch: the intent before, the id after."""
+    from jobs import submit  # submitit is loaded only where jobs start
+
+    if not ledger.intend(paths, request.chunk, time.time()):
+        raise EnvironmentFault(f"{paths.folder}: chunk {request.chunk} is being sent by another")
+    try:
+        job_id = submit.send_slurm(paths, request, options.python)
+    except Refused as error:
+        ledger.refused(paths, request.chunk, str(error), time.time())
+        raise
+    ledger.sent(paths, request.chunk, job_id, request.tasks, time.time())
+    return job_id
+
+
+def cancel(root: RunRoot, found: Sequence[Submission], run: Callable[[list[str]], None]) -> int:
+    """Cancel submissions: their cancel file first, then one scancel per array.
+
+    Args:
+        root: the run root.
+        found: what to cancel.
+        run: runs a command, raising an error of ours if it fails.
+
+    Returns:
+        How many submissions were not cancelled before.
+    """
+    count = 0
+    for submission in found:
+        count += ledger.cancel(root.submission(submission.number), time.time())
+        for chunk in submission.chunks:
+            if submission.cluster == "slurm" and chunk.job_id:
+                run(["scancel", chunk.job_id])
+    return count
+
+
+def go_on(root: RunRoot, seen: Situation) -> None:
+    """Start this machine's queue again if local submissions may still have work for it."""
+    if any(submission.cluster == "local" for submission in seen.found):
+        local.ensure_running(root)

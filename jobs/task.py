@@ -1,0 +1,315 @@
+"""One task of a submission on one node: claim a cell, run torchrun, see how it ended.
+
+It decides nothing by exit codes (torchrun's say nothing) and stores no state: what a cell became
+stands in its own files, and a task that cannot or need not run says so in `skipped/`.
+"""
+
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from jobs import attempts, files, identity, ledger, processes, records
+from jobs.cell import Resources
+from jobs.layout import CellFiles, RunRoot, SubmissionFiles
+from jobs.request import SHUTDOWN_S, Rendezvous, torchrun
+
+POLL_S = 0.2
+CANCEL_POLLS = 10
+"""Polls of the agent between two looks for a cancel file, to spare a network filesystem."""
+LOG_TAIL = 20
+"""Lines of a log that a failure keeps."""
+
+
+def resources_of(line: Mapping[str, Any]) -> Resources:
+    """The shape of a task, from its line of array.jsonl."""
+    return identity.restore_as(Resources, line["resources"])
+
+
+def unfinished(root: RunRoot, order: Mapping[str, Any]) -> bool:
+    """Whether a work order still has something to compute."""
+    cell = root.cell(order["training_id"])
+    if not cell.training.exists():
+        return True
+    return bool(missing_rows(cell, order))
+
+
+def obstacle(root: RunRoot, paths: SubmissionFiles, order: Mapping[str, Any]) -> str | None:
+    """Why a work order cannot or need not run now, or None."""
+    if paths.cancel.exists():
+        return "cancelled before it started"
+    if not unfinished(root, order):
+        return "everything is recorded already"
+    parent = order["spec"]["start"]
+    if parent and ":" not in parent and not root.cell(parent).training.exists():
+        return f"its parent {parent} is not trained"
+    cell = root.cell(order["training_id"])
+    found = [attempts.read(cell, number) for number in attempts.numbers(cell)[-1:]]
+    if other := attempts.running_here(found):
+        return f"attempt {other.number} of {order['label']} is running on this machine"
+    return None
+
+
+def missing_rows(cell: CellFiles, order: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Attack id → epsilons of a work order that are not recorded yet."""
+    recorded = records.rows_of(record for _, record in records.valid(cell))
+    found = {}
+    for attack in order["attacks"]:
+        left = [e for e in attack["epsilons"] if f"{attack['id']}@{e}" not in recorded]
+        if left:
+            found[attack["id"]] = left
+    return found
+
+
+class TaskRun:
+    """One start of one task; `stop` may be called by a signal handler at any time."""
+
+    def __init__(self, submission: Path, index: int, env: Mapping[str, str]) -> None:
+        self.paths = SubmissionFiles(submission)
+        self.root = RunRoot(submission.parent.parent)
+        self.index = index
+        self.env = env
+        self.node = int(env.get("SLURM_NODEID", "0"))
+        self.agent: subprocess.Popen[bytes] | None = None
+        self.stopping = False
+
+    def run(self) -> None:
+        """Run every cell of the task that can and need run; returns when nothing is left."""
+        line = ledger.task_line(self.paths, self.index)
+        tried: set[str] = set()
+        # the nodes of one job could disagree on what is left, so they share one start
+        starts = 1 if resources_of(line).nodes > 1 else len(line["cells"])
+        for _ in range(starts):
+            orders = [o for o in line["cells"] if o["training_id"] not in tried]
+            order, reason = self._next(orders)
+            if order is None:
+                if not tried and self.node == 0:
+                    ledger.skip(self.paths, self.index, reason)
+                return
+            tried |= self._start(line, order, orders[orders.index(order) :])
+            if self.stopping:
+                return
+
+    def stop(self) -> None:
+        """Have the ranks save and end, and wait until they did."""
+        self.stopping = True
+        agent = self.agent
+        if agent is None or agent.poll() is not None:
+            return
+        agent.send_signal(signal.SIGUSR2)
+        deadline = time.monotonic() + SHUTDOWN_S + 30
+        while time.monotonic() < deadline:
+            # Popen.wait would deadlock here: the main flow may hold its lock.
+            if not _child_runs(agent.pid):
+                return
+            time.sleep(POLL_S)
+        agent.kill()
+
+    def _next(self, orders: list[dict[str, Any]]) -> tuple[dict[str, Any] | None, str]:
+        """The first work order that can run, or why there is none."""
+        reasons = []
+        for order in orders:
+            reason = obstacle(self.root, self.paths, order)
+            if reason is None:
+                return order, ""
+            reasons.append(reason)
+        return None, "; ".join(dict.fromkeys(reasons))
+
+    def _start(
+        self, line: dict[str, Any], order: dict[str, Any], orders: list[dict[str, Any]]
+    ) -> set[str]:
+        """Run torchrun over some work orders; which trainings it tried."""
+        env = self._environment(line)
+        before = {o["training_id"]: _newest(self.root, o) for o in orders}
+        if self.node == 0:
+            env["SPIKEGRID_CLAIM"] = str(self.claim(order))
+        env["SPIKEGRID_FROM"] = order["training_id"]
+        shape = resources_of(line)
+        command = torchrun(shape, self._rendezvous(shape), python=sys.executable)
+        command += [str(self.paths.folder), str(self.index)]
+        code = f"{self.root.path.resolve() / 'code' / self._header()['code']}"
+        # stdout of the ranks goes to the attempt's own logs as soon as it is claimed
+        self.agent = subprocess.Popen(
+            command, env=env, cwd=code, stdin=subprocess.DEVNULL, preexec_fn=_child_setup
+        )
+        cancelled = self._watch()
+        if self.node != 0:
+            return {order["training_id"]}
+        tried = {
+            o["training_id"] for o in orders if _newest(self.root, o) > before[o["training_id"]]
+        }
+        for o in orders:
+            if o["training_id"] in tried:
+                self._conclude(o, cancelled=cancelled)
+        return tried | {order["training_id"]}
+
+    def claim(self, order: dict[str, Any]) -> int:
+        """Take the next attempt of a cell in the name of this job."""
+        return claim(self.root, self.paths, self.index, order, self.env)
+
+    def _watch(self) -> bool:
+        """Wait for the agent; a cancel file stops it. Returns whether it was cancelled."""
+        assert self.agent is not None
+        cancelled = False
+        for poll in itertools.count():
+            if self.agent.poll() is not None:
+                break
+            if not cancelled and poll % CANCEL_POLLS == 0 and self.paths.cancel.exists():
+                cancelled = True
+                self.agent.send_signal(signal.SIGUSR2)
+            time.sleep(POLL_S)
+        return cancelled or self.paths.cancel.exists()
+
+    def _conclude(self, order: dict[str, Any], *, cancelled: bool) -> None:
+        """Say how an attempt ended that could not say it itself."""
+        assert self.agent is not None
+        cell = self.root.cell(order["training_id"])
+        attempt = cell.attempt(_newest(self.root, order))
+        if attempt.end.exists():
+            return
+        if cancelled:
+            attempts.end(attempt, "cancelled", "cancelled by the user", ended=time.time())
+            return
+        tail = log_tail(attempt.log(0))
+        reason = f"its ranks died (torchrun ended with code {self.agent.returncode})"
+        signed = attempts.signature("ranks died", tail[-1] if tail else "")
+        attempts.end(attempt, "failed", reason, signature=signed, tail=tail, ended=time.time())
+
+    def _header(self) -> dict[str, Any]:
+        header: dict[str, Any] = files.read_json(self.paths.plan)
+        return header
+
+    def _environment(self, line: dict[str, Any]) -> dict[str, str]:
+        """What the ranks inherit; the checkout is not on their path."""
+        header = self._header()
+        code = str(self.root.path.resolve() / "code" / header["code"])
+        env = {
+            **self.env,
+            "PYTHONSAFEPATH": "1",
+            "PYTHONPATH": code,
+            "PYTHONUNBUFFERED": "1",
+            "OMP_NUM_THREADS": str(resources_of(line).cpus_per_gpu),
+            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+            "SPIKEGRID_CODE": header["code"],
+            "SPIKEGRID_DATA": header["data"],
+        }
+        if devices := self.env.get("SPIKEGRID_DEVICES"):
+            env["CUDA_VISIBLE_DEVICES"] = devices
+        return env
+
+    def _rendezvous(self, shape: Resources) -> Rendezvous:
+        job, restart = job_id(self.env), self.env.get("SLURM_RESTART_COUNT", "0")
+        name = f"{job or self.paths.folder.name}-{self.index}-{restart}"
+        if shape.nodes == 1:
+            return Rendezvous(endpoint="localhost:0", job=name)
+        # derived from the job and its restart: two jobs on one node must not collide, and a
+        # requeued job must not join the store of its predecessor
+        port = 20000 + int(identity.short_hash(name), 16) % 20000
+        return Rendezvous(endpoint=f"{head_address(self.env)}:{port}", job=name)
+
+
+def claim(
+    root: RunRoot,
+    paths: SubmissionFiles,
+    index: int,
+    order: Mapping[str, Any],
+    env: Mapping[str, str],
+) -> int:
+    """Take the next attempt of a work order's cell in the name of a job."""
+    plan = files.read_json(paths.plan)
+    details = {
+        "training_id": order["training_id"],
+        "label": order["label"],
+        "submission": paths.number,
+        "task": index,
+        "job_id": job_id(env),
+        "job_name": next(c["name"] for c in plan["chunks"] if index in c["tasks"]),
+        "claimed": time.time(),
+        "code": plan["code"],
+        "attacks": [attack["id"] for attack in order["attacks"]],
+    }
+    spec = identity.canonical(order["spec"]).encode()
+    return attempts.claim(root.cell(order["training_id"]), details, spec)
+
+
+def job_id(env: Mapping[str, str]) -> str:
+    """The scheduler's id of this task, or an empty text."""
+    if array := env.get("SLURM_ARRAY_JOB_ID"):
+        return f"{array}_{env['SLURM_ARRAY_TASK_ID']}"
+    return env.get("SLURM_JOB_ID") or env.get("SUBMITIT_LOCAL_JOB_ID", "")
+
+
+def head_address(env: Mapping[str, str]) -> str:
+    """Address of the job's first node; its name where the controller cannot be asked.
+
+    Raises:
+        subprocess.SubprocessError: if SLURM's own tools fail for the node list.
+    """
+    nodes = env.get("SLURM_JOB_NODELIST", "")
+    if not nodes:
+        return "localhost"
+    shown = subprocess.run(
+        ["scontrol", "show", "hostnames", nodes],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    first = shown.stdout.split()[0]
+    try:
+        socket.getaddrinfo(first, None)
+    except OSError:
+        node = ["scontrol", "-o", "show", "node", first]
+        done = subprocess.run(node, capture_output=True, text=True, timeout=60, check=True)
+        fields = dict(word.split("=", 1) for word in done.stdout.split() if "=" in word)
+        return fields.get("NodeAddr", first)
+    return first
+
+
+def log_tail(path: Path) -> list[str]:
+    """The last lines of a log; empty if there is none."""
+    try:
+        text = path.read_bytes()[-20_000:].decode(errors="replace")
+    except FileNotFoundError:
+        return []
+    return [line for line in text.splitlines() if line.strip()][-LOG_TAIL:]
+
+
+@contextmanager
+def forwarded_interrupts(run: TaskRun) -> Iterator[None]:
+    """Have Ctrl-C stop a task in the foreground cleanly."""
+
+    def stop(signum: int, frame: object) -> None:
+        del signum, frame
+        run.stop()
+
+    previous = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _newest(root: RunRoot, order: Mapping[str, Any]) -> int:
+    return (attempts.numbers(root.cell(order["training_id"])) or [0])[-1]
+
+
+def _child_setup() -> None:
+    processes.die_with_parent()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _child_runs(pid: int) -> bool:
+    try:
+        done, _ = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return False
+    return done == 0

@@ -1,0 +1,273 @@
+"""What people read: plan, status and a cell's story as text. Pure; nothing is printed here."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from jobs.attempts import Attempt
+from jobs.cell import Cell
+from jobs.plan import SENT, Planned, State
+from jobs.request import JobRequest, Task
+from jobs.scheduler import Answer
+
+WIDTH = 10
+"""Characters of a bar at most."""
+_UNFINISHED: frozenset[State] = frozenset(
+    {"new", "blocked", "held", "queued", "pending", "running", "preempted", "timeout",
+     "node_fail", "lost", "unknown", "cancelled"}
+)  # fmt: skip
+_BROKEN: frozenset[State] = frozenset({"failed", "out_of_memory", "given_up"})
+_FILES = 12
+"""Files of a training besides one for each attack, as counted."""
+
+
+def clean(text: str) -> str:
+    """Text without what could steer a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """A number with its noun, e.g. "1,204 cells"."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: "12 s", "4 min", "3.1 h"."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def compressed(labels: Iterable[str], most: int = 3) -> str:
+    """Labels with their seeds drawn together: "digits/small-lif/clean/s0-2"."""
+    groups: dict[str, list[int]] = {}
+    for label in labels:
+        match = re.fullmatch(r"(.*/s)(\d+)", label)
+        groups.setdefault(match[1] if match else label, []).extend([int(match[2])] if match else [])
+    shown = [f"{stem}{_ranges(seeds)}" for stem, seeds in groups.items()]
+    more = f" and {len(shown) - most} more groups" if len(shown) > most else ""
+    return ", ".join(shown[:most]) + more
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    runs: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(f"{a}-{b}" if b > a else str(a) for a, b in runs)
+
+
+def age(answer: Answer | None, now: float, *, needed: bool) -> str:
+    """How old the scheduler's word is."""
+    if not needed:
+        return ""
+    if answer is None:
+        return "scheduler not asked yet"
+    word = "" if answer.reachable else f", unreachable: {clean(answer.message)}"
+    return f"scheduler as of {duration(max(0.0, now - answer.asked_at))} ago{word}"
+
+
+def plan_text(
+    name: str,
+    items: Sequence[Planned],
+    made: Sequence[Task],
+    requests: Sequence[JobRequest],
+    details: Sequence[str],
+) -> list[str]:
+    """The lines of a plan.
+
+    Args:
+        name: of the manifest.
+        items: planned cells.
+        made: tasks that would be sent.
+        requests: arrays they would be sent in.
+        details: more facts for the last line.
+    """
+    own = [item for item in items if item.cell.number >= 0]
+    trainings = {item.cell.training_id for item in items}
+    rows = sum(len(item.cell.rows) for item in own)
+    head = f"{name} · {count(len(own), 'cell')} · {count(len(trainings), 'training')}"
+    groups: dict[tuple[str, str], list[str]] = {}
+    for item in items:
+        groups.setdefault((item.action, clean(item.reason)), []).append(item.cell.label)
+    wide = max((len(reason) for _, reason in groups), default=0)
+    lines = [f"{head} · {count(rows, 'row')}"]
+    for (action, reason), labels in groups.items():
+        lines.append(
+            f"  {len(labels):>5,} {action:<8}  {reason:<{min(wide, 48)}}  {compressed(labels)}"
+        )
+    sizes = " + ".join(str(len(request.tasks)) for request in requests[:6])
+    if len(requests) > 6:
+        sizes += f" + {len(requests) - 6} more"
+    if made:
+        arrays = f"{count(len(requests), 'array')} ({sizes} {'task' if sizes == '1' else 'tasks'})"
+        lines.append(" · ".join([f"would send: {arrays}", *filter(None, details)]))
+    else:
+        lines.append(" · ".join(["would send nothing", *filter(None, details)]))
+    return lines
+
+
+def estimate(items: Sequence[Planned], seconds: Mapping[str, float]) -> str:
+    """GPU or CPU hours of what would be sent, from cells that are done already.
+
+    Args:
+        items: the plan.
+        seconds: training id → seconds its attempts took so far.
+    """
+    done = [s for i in items if i.action == "done" and (s := seconds.get(i.cell.training_id))]
+    todo = [i.cell.resources for i in items if i.action in {"train", "retry"}]
+    if not done or not todo:
+        return ""
+    hours = sum(done) / len(done) * sum(r.nodes * r.processes for r in todo) / 3600
+    kind = "GPU" if any(r.gpus_per_node for r in todo) else "core"
+    shown = f"{hours:.0f}" if hours >= 10 else f"{hours:.2g}"
+    return f"about {shown} {kind} hours (from {count(len(done), 'finished cell')})"
+
+
+def files_estimate(items: Sequence[Planned]) -> str:
+    """Files that running the plan would add."""
+    total = sum(
+        len({row.partition("@")[0] for row in i.missing})
+        + (_FILES if i.action != "evaluate" else 6)
+        for i in items
+        if i.action in SENT
+    )
+    return f"about {total:,} files" if total else ""
+
+
+def summary(items: Sequence[Planned]) -> Counter[str]:
+    """How many cells are in each state."""
+    return Counter(item.state for item in items if item.cell.number >= 0)
+
+
+def _parts(cell: Cell) -> tuple[str, str]:
+    """Row and column of a cell in the matrix."""
+    pieces = cell.label.split("/")
+    return "/".join(pieces[:2]), "/".join(p for p in pieces[2:] if not re.fullmatch(r"s\d+", p))
+
+
+def matrix(items: Sequence[Planned]) -> list[str]:
+    """Cells as a matrix: dataset and model down, regime across; a block is a finished cell."""
+    table: dict[str, dict[str, list[State]]] = {}
+    columns: dict[str, None] = {}
+    for item in items:
+        if item.cell.number < 0:
+            continue
+        row, column = _parts(item.cell)
+        columns.setdefault(column)
+        table.setdefault(row, {}).setdefault(column, []).append(item.state)
+    shown = {
+        row: [_cell_text(states.get(column, [])) for column in columns]
+        for row, states in table.items()
+    }
+    wide = [
+        max([len(column), *(len(cells[i]) for cells in shown.values())])
+        for i, column in enumerate(columns)
+    ]
+    left = max((len(row) for row in shown), default=0)
+    lines = [" " * left + "".join(f"  {c:<{w}}" for c, w in zip(columns, wide, strict=True))]
+    for row, cells in shown.items():
+        line = "".join(f"  {text:<{w}}" for text, w in zip(cells, wide, strict=True))
+        lines.append(f"{row:<{left}}{line}".rstrip())
+    return lines
+
+
+def _cell_text(states: Sequence[State]) -> str:
+    if not states:
+        return "-"
+    tally = Counter(states)
+    done, total = tally["completed"], len(states)
+    broken = sum(tally[s] for s in _BROKEN)
+    width = min(WIDTH, total)
+    bar = ["░"] * width
+    filled, cross = done * width // total, -(-broken * width // total)
+    bar[:filled] = ["█"] * filled
+    if cross:
+        bar[width - cross :] = ["✗"] * cross
+    if tally["running"] and filled < width - cross:
+        bar[filled] = "▒"
+    extra = [f"{tally['running']} running"] if tally["running"] else []
+    extra += [f"{broken} failed"] if broken else []
+    return " ".join(["".join(bar), f"{done}/{total}", *extra])
+
+
+def status_text(
+    items: Sequence[Planned], attempts: Mapping[str, Attempt], scheduler: str, next_command: str
+) -> list[str]:
+    """The lines of a status.
+
+    Args:
+        items: planned cells.
+        attempts: the last attempt of each training that has one.
+        scheduler: the age of the scheduler's answer, or nothing.
+        next_command: the next useful command.
+    """
+    own = [item for item in items if item.cell.number >= 0]
+    tally = summary(items)
+    words = [f"{n:,} {state}" for state, n in sorted(tally.items(), key=lambda p: -p[1])]
+    lines = [*matrix(items), f"{count(len(own), 'cell')}: {' · '.join(words)}"]
+    if scheduler:
+        lines[-1] += f" · {scheduler}"
+    broken = [item for item in own if item.state in _BROKEN]
+    for item in broken[:10]:
+        last = attempts.get(item.cell.training_id)
+        where = f" on {last.process.host}" if last and last.process else ""
+        lines.append(
+            f"{item.state}: {item.cell.training_id[:8]} {item.cell.label}{where} · "
+            f"{clean(last.reason if last and last.reason else item.reason)}"
+        )
+    if len(broken) > 10:
+        lines.append(f"… and {len(broken) - 10} more (status --by error groups them)")
+    return [*lines, f"next: {next_command}"]
+
+
+def grouped(items: Sequence[Planned], attempts: Mapping[str, Attempt], by: str) -> list[str]:
+    """Cells grouped by state, by error or by node."""
+    groups: dict[str, list[str]] = {}
+    for item in items:
+        key = _group(item, attempts.get(item.cell.training_id), by)
+        if key and item.cell.number >= 0:
+            groups.setdefault(key, []).append(item.cell.label)
+    return [
+        f"{len(labels):>6,}  {clean(key)}  {compressed(labels)}"
+        for key, labels in sorted(groups.items(), key=lambda pair: -len(pair[1]))
+    ] or [f"no cell has a known {by}"]
+
+
+def _group(item: Planned, last: Attempt | None, by: str) -> str:
+    match by:
+        case "state":
+            return item.state
+        case "error":
+            return last.signature or last.reason if last else ""
+        case _:
+            return last.process.host if last and last.process else ""
+
+
+def as_data(item: Planned, last: Attempt | None) -> dict[str, Any]:
+    """One cell for `--json`."""
+    return {
+        "training_id": item.cell.training_id,
+        "label": item.cell.label,
+        "action": item.action,
+        "state": item.state,
+        "reason": item.reason,
+        "rows": len(item.cell.rows),
+        "missing": len(item.missing),
+        "step": item.step,
+        "attempts": last.number if last else 0,
+        "job_id": last.job_id if last else "",
+    }
+
+
+def finished(items: Sequence[Planned]) -> bool:
+    """Whether nothing is left to do or to wait for."""
+    return not any(item.state in _UNFINISHED for item in items if item.cell.number >= 0)
+
+
+def broken(items: Sequence[Planned]) -> int:
+    """How many cells failed for good."""
+    return sum(item.state in _BROKEN for item in items if item.cell.number >= 0)

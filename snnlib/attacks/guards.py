@@ -1,0 +1,82 @@
+"""Refuse to believe an attack that broke its rules: the run fails, not the sample."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from snnlib.classifier import state_hash
+from snnlib.errors import GuardBroken, NotFinite
+from snnlib.spec.attack import Space, ThreatModel
+
+TOLERANCE = 1e-6
+"""How far float32 rounding may carry a pixel beyond its bound; 1/255 is 4,000 times that."""
+
+
+def batch_axis(space: Space) -> int:
+    """Which axis of a point of a space counts the samples."""
+    return 0 if space == "pixel" else 1
+
+
+def per_sample(z: Tensor, space: Space) -> Tensor:
+    """A point of a space as one row per sample, [B, n]."""
+    return z.movedim(batch_axis(space), 0).flatten(1)
+
+
+@contextmanager
+def unchanged(model: nn.Module) -> Iterator[None]:
+    """Hold that parameters and buffers are the same before and after.
+
+    Raises:
+        GuardBroken: if they are not.
+    """
+    before = state_hash(model)
+    yield
+    if state_hash(model) != before:
+        raise GuardBroken(
+            "the attack changed parameters or buffers of the network (batch norm in training "
+            "mode does that); every later sample would meet another network"
+        )
+
+
+def check(
+    z: Tensor, origin: Tensor, *, epsilon: float, threat: ThreatModel, samples_B: Tensor
+) -> None:
+    """Hold that an attacked point is finite, in its ball and in its range.
+
+    Args:
+        z: attacked point.
+        origin: the point it started from.
+        epsilon: radius of the ball.
+        threat: norm, space and whether [0, 1] binds.
+        samples_B: identities for the message.
+
+    Raises:
+        NotFinite: a value is NaN or infinite.
+        GuardBroken: a value lies more than TOLERANCE outside.
+    """
+    rows = per_sample(z, threat.space)
+    _refuse(~rows.isfinite(), samples_B, NotFinite, "is NaN or infinite after the attack")
+    distance = (rows - per_sample(origin, threat.space)).abs()
+    reason = f"left the {threat.norm} ball of radius {epsilon:.6g}"
+    _refuse(distance > epsilon + TOLERANCE, samples_B, GuardBroken, reason)
+    if threat.clip:
+        outside = (rows < -TOLERANCE) | (rows > 1 + TOLERANCE)
+        _refuse(outside, samples_B, GuardBroken, "left the range [0, 1]")
+
+
+def finite_logits(logits_BK: Tensor, samples_B: Tensor) -> None:
+    """Hold that a network's answer can be judged.
+
+    Raises:
+        NotFinite: a logit is NaN or infinite.
+    """
+    _refuse(~logits_BK.isfinite(), samples_B, NotFinite, "has a logit that is NaN or infinite")
+
+
+def _refuse(bad: Tensor, samples_B: Tensor, error: type[Exception], what: str) -> None:
+    broken_B = bad.any(1)
+    if bool(broken_B.any()):
+        first = int(samples_B[torch.nonzero(broken_B)[0, 0]])
+        raise error(f"sample {first} {what} ({int(broken_B.sum())} of {len(broken_B)} samples)")

@@ -1,0 +1,60 @@
+"""Make a computation repeatable, and say how far that is promised."""
+
+import os
+import platform
+import random
+from importlib import metadata
+from typing import Literal
+
+import numpy as np
+import torch
+
+Promise = Literal["bitwise", "deterministic", "statistical"]
+
+
+def pin(*, threads: int, seed: int) -> None:
+    """Set all that could make two runs differ; called before each cell.
+
+    Args:
+        threads: CPU threads; another number can give other bits.
+        seed: of the global generators. Results do not rest on them (see snnlib.noise); it keeps
+            code that does draw from them from carrying over between cells.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(mode=True)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def promise(device: torch.device, *, world_size_changed: bool = False) -> Promise:
+    """How equal a repetition would be.
+
+    Args:
+        device: where it was computed.
+        world_size_changed: whether a resume went on with another number of processes.
+
+    Returns:
+        `bitwise` on a CPU of one kind with equal threads and versions, `deterministic` on a GPU
+        (equal bits on the same kind of GPU and versions only), `statistical` where sums were taken
+        in another order midway.
+    """
+    if world_size_changed:
+        return "statistical"
+    return "bitwise" if device.type == "cpu" else "deterministic"
+
+
+def versions() -> dict[str, str]:
+    """Versions that results may depend on."""
+    found = {"python": platform.python_version()}
+    for name in ("torch", "spikingjelly", "numpy"):
+        found[name] = metadata.version(name)
+    if torch.version.cuda:
+        found["cuda"] = torch.version.cuda
+        found["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]
+    return found

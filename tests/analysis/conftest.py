@@ -1,0 +1,36 @@
+"""Synthetic run roots: one shared and read only, one for each test."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import analysis
+from analysis.collect import collect
+from tests.analysis.synthetic import SyntheticRoot, quickstart
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> SyntheticRoot:
+    """An empty run root of this test."""
+    return SyntheticRoot(tmp_path / "runs")
+
+
+@pytest.fixture(scope="session")
+def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A collected run root like that of the quickstart; read only."""
+    made = quickstart(tmp_path_factory.mktemp("grid"))
+    collect([made.path])
+    return made.path
+
+
+@pytest.fixture
+def results(grid: Path) -> pd.DataFrame:
+    """Results of the quickstart."""
+    return analysis.load("results", grid)
+
+
+@pytest.fixture
+def samples(grid: Path) -> pd.DataFrame:
+    """Samples of the quickstart."""
+    return analysis.load("samples", grid)

@@ -1,0 +1,69 @@
+"""The embedded digits, and what splits promise."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from snnlib import datasets
+from snnlib.datasets import Data
+from snnlib.errors import DatasetMissing
+from snnlib.spec.data import SIZES, Dataset
+
+FINGERPRINTS = {
+    "train": "a4f193bafb06dcc51f6537b203bc631ca52f4c559afe5a4fa3588f33c148d2e4",
+    "validation": "062d9c0388a5e4670849f0e48f4cb252aa700a180616f6850df8c4fab9dda35d",
+    "test": "9191ec4467dc348ebe232587b4e7ac56b9fc8ace4021011d149db707d4f99635",
+}
+
+
+@pytest.fixture(scope="module")
+def digits() -> Data:
+    return datasets.load(Dataset(name="digits"))
+
+
+@pytest.mark.parametrize("name", ["train", "validation", "test"])
+def test_split_is_the_committed_one(digits: Data, name: str) -> None:
+    split: datasets.Split = getattr(digits, name)
+    assert len(split) == SIZES["digits"][name]
+    assert split.images_NCHW.shape == (len(split), *digits.shape)
+    assert split.fingerprint == FINGERPRINTS[name]
+
+
+def test_splits_share_no_sample_and_hold_all(digits: Data) -> None:
+    indices = [s.indices_N for s in (digits.train, digits.validation, digits.test)]
+    assert torch.equal(torch.cat(indices).sort().values, torch.arange(1797))
+
+
+def test_images_fill_the_unit_range_and_classes_are_balanced(digits: Data) -> None:
+    images, counts = digits.train.images_NCHW, digits.test.labels_N.bincount()
+    assert (images.min().item(), images.max().item()) == (0, 1)
+    assert len(counts) == digits.classes
+    assert counts.min() >= 38
+
+
+def test_fingerprint_knows_content_and_order(digits: Data) -> None:
+    split = digits.validation
+    turned = datasets.Split(
+        images_NCHW=split.images_NCHW.flip(0),
+        labels_N=split.labels_N.flip(0),
+        indices_N=split.indices_N.flip(0),
+    )
+    assert len({split.fingerprint, turned.fingerprint, split.first(10).fingerprint}) == 3
+    assert split.first(None).fingerprint == split.fingerprint
+
+
+def test_more_samples_than_there_are_is_an_error(digits: Data) -> None:
+    with pytest.raises(ValueError, match="201 samples wanted, the split has 200"):
+        digits.validation.first(201)
+
+
+def test_last_batch_is_padded_with_its_last_sample(digits: Data) -> None:
+    batch = digits.validation.batch(range(198, 200), 4)
+    assert batch.count == 2
+    assert batch.samples_B.tolist() == digits.validation.indices_N[[198, 199, 199, 199]].tolist()
+
+
+def test_absent_file_names_its_path(tmp_path: Path) -> None:
+    with pytest.raises(DatasetMissing, match=r"digits\.npz: not found; .* restore it"):
+        datasets.read_npz(tmp_path / "digits.npz", brightest=16)

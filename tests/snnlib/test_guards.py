@@ -1,0 +1,85 @@
+"""Guards convict every planted fault, and name the sample."""
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from snnlib.attacks import ATTACKS, guards
+from snnlib.attacks.gradient import Candidate
+from snnlib.classifier import SpikingClassifier
+from snnlib.errors import GuardBroken, NotFinite, SnnlibError
+from snnlib.evaluate import attack_batch
+from snnlib.spec.attack import FGSM, Clean, ThreatModel
+from tests.snnlib import networks
+
+BATCH = networks.batch(4)
+EPSILON = Fraction(8, 255)
+
+
+def _shifted(by: float) -> Callable[[Tensor, SpikingClassifier], Tensor]:
+    def fault(x: Tensor, _model: SpikingClassifier) -> Tensor:
+        z = x.clone()
+        z[2, 0, 0, 0] += by
+        return z
+
+    return fault
+
+
+def _moved_weight(x: Tensor, model: SpikingClassifier) -> Tensor:
+    with torch.no_grad():
+        next(model.parameters())[0] += 1e-7
+    return x
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "message"),
+    [
+        (_shifted(9 / 255), GuardBroken, r"sample 102 left the linf ball of radius 0\.0313725 \(1"),
+        (_shifted(-9 / 255), GuardBroken, "sample 102 left the linf ball"),
+        (_shifted(float("nan")), NotFinite, "sample 102 is NaN or infinite"),
+        (_moved_weight, GuardBroken, "changed parameters or buffers"),
+    ],
+)
+def test_planted_fault_is_convicted(
+    monkeypatch: pytest.MonkeyPatch, fault: Any, error: type[SnnlibError], message: str
+) -> None:
+    def attack(model: SpikingClassifier, z: Tensor, y: Tensor, **_: object) -> Iterator[Candidate]:
+        yield Candidate(epsilon=0, z=fault(z, model), zero_gradient_B=y < 0)
+
+    monkeypatch.setitem(ATTACKS, "fgsm", attack)
+    with pytest.raises(error, match=message):
+        attack_batch(networks.small(), FGSM(), (EPSILON,), BATCH, seed=0)
+
+
+@pytest.mark.parametrize("value", [-2e-6, 1 + 2e-6])
+def test_range_is_guarded_only_where_it_binds(value: float) -> None:
+    origin = torch.full((4, 1, 2, 2), round(value), dtype=torch.float32)
+    z = origin.clone()
+    z[1, 0, 0, 0] = value
+
+    def check(*, clip: bool) -> None:
+        threat = ThreatModel(clip=clip)
+        guards.check(z, origin, epsilon=0.1, threat=threat, samples_B=BATCH.samples_B)
+
+    check(clip=False)
+    with pytest.raises(GuardBroken, match=r"sample 101 left the range \[0, 1\]"):
+        check(clip=True)
+
+
+def test_rounding_within_the_stated_tolerance_passes() -> None:
+    origin = torch.rand(4, 1, 8, 8)
+    z = (origin + 0.1 + 0.5 * guards.TOLERANCE).clamp(0, 1)
+    guards.check(z, origin, epsilon=0.1, threat=ThreatModel(), samples_B=BATCH.samples_B)
+
+
+def test_logits_that_cannot_be_judged_are_refused() -> None:
+    model = networks.small()
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+        list(model.parameters())[-1].fill_(float("inf"))
+    with pytest.raises(NotFinite, match=r"sample 100 has a logit .* \(4 of 4 samples\)"):
+        attack_batch(model, Clean(), (), BATCH, seed=0)

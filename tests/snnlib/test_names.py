@@ -1,0 +1,39 @@
+"""Every name of the vocabulary is built, and nothing else."""
+
+from typing import Any, get_args
+
+import pytest
+
+from snnlib.attacks import ATTACKS
+from snnlib.augment import AUGMENTATIONS
+from snnlib.datasets import LOADERS
+from snnlib.encoders import ENCODERS
+from snnlib.losses import LOSSES
+from snnlib.models import MODELS
+from snnlib.neurons import NEURONS
+from snnlib.optimisers import OPTIMISERS, SCHEDULES
+from snnlib.spec import attack, data, model, training
+from snnlib.surrogates import SURROGATES
+
+
+@pytest.mark.parametrize(
+    ("built", "names"),
+    [
+        (ATTACKS, attack.AttackName),
+        (AUGMENTATIONS, data.Augmentation),
+        (ENCODERS, model.EncoderName),
+        (LOADERS, data.DatasetName),
+        (LOSSES, attack.AttackLoss),
+        (MODELS, model.ModelName),
+        (NEURONS, model.NeuronName),
+        (OPTIMISERS, training.Optimiser),
+        (SCHEDULES, training.Schedule),
+        (SURROGATES, model.SurrogateName),
+    ],
+)
+def test_builders_are_the_vocabulary(built: dict[str, object], names: Any) -> None:
+    assert set(built) == set(get_args(names))
+
+
+def test_training_losses_are_attack_losses() -> None:
+    assert set(get_args(training.Loss)) <= set(LOSSES)

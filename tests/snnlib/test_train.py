@@ -1,0 +1,190 @@
+"""Training: exact continuation, one order of samples, the selection, and equality over ranks."""
+
+import os
+import subprocess
+import sys
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from snnlib import classifier, repeatable
+from snnlib.distributed import World
+from snnlib.errors import NotFinite
+from snnlib.spec.attack import PGD
+from snnlib.spec.data import Dataset
+from snnlib.spec.model import IF, Encoder, Model
+from snnlib.spec.training import AdversarialRegime, CleanRegime, Regime, TrainingSpec
+from snnlib.train import EpochMetrics, Training
+from tests.snnlib import ddp_rank
+
+REGIMES: dict[str, Regime] = {
+    "clean": CleanRegime(epochs=2, batch_size=40),
+    "adversarial": AdversarialRegime(
+        epochs=2, batch_size=40, epsilon=Fraction(8, 255), attack=PGD(steps=2)
+    ),
+}
+
+
+def training(regime: Regime, **model: Any) -> Training:
+    repeatable.pin(threads=1, seed=0)
+    spec = TrainingSpec(
+        dataset=Dataset(name="digits", augment="shift"),
+        model=Model(name="small", neuron=IF(v_threshold=Decimal("0.5")), time_steps=3, **model),
+        regime=regime,
+        seed=1,
+    )
+    return Training(spec, ddp_rank.few_digits(100), world=World.single())
+
+
+def run(one: Training) -> list[EpochMetrics]:
+    found = []
+    while not one.done:
+        if one.epoch_complete:
+            found.append(one.finish_epoch())
+        else:
+            one.advance()
+    return found
+
+
+@pytest.mark.parametrize("encoder", ["direct", "poisson"])
+@pytest.mark.parametrize("regime", ["clean", "adversarial"])
+@pytest.mark.parametrize("steps", [1, 3, 4])
+def test_resume_is_exact_at_any_step(regime: str, encoder: Any, steps: int, tmp_path: Path) -> None:
+    straight = training(REGIMES[regime], encoder=Encoder(name=encoder))
+    wanted = run(straight)
+    first = training(REGIMES[regime], encoder=Encoder(name=encoder))
+    before = []
+    for _ in range(steps):
+        if first.epoch_complete:
+            before.append(first.finish_epoch())
+        first.advance()
+    torch.save(first.state(), tmp_path / "state.pt")
+    torch.rand(3)  # nothing may rest on the global generator
+    second = training(REGIMES[regime], encoder=Encoder(name=encoder))
+    second.load(torch.load(tmp_path / "state.pt", weights_only=True))
+    metrics = before + run(second)
+    assert classifier.state_hash(second.module) == classifier.state_hash(straight.module)
+    assert [_result(m) for m in metrics] == [_result(m) for m in wanted]
+    assert second.best_epoch == straight.best_epoch
+
+
+def _result(metrics: EpochMetrics) -> tuple[object, ...]:
+    return tuple(v for k, v in vars(metrics).items() if k != "seconds")
+
+
+def test_a_state_does_not_move_on_with_the_training() -> None:
+    one = training(REGIMES["clean"])
+    one.advance()
+    state = one.state()
+    weight = next(iter(state["model"].values())).clone()
+    one.advance()
+    assert state["progress"]["step"] == 1
+    assert torch.equal(next(iter(state["model"].values())), weight)
+
+
+def test_an_epoch_sees_every_sample_once_in_a_new_order() -> None:
+    one = training(CleanRegime(epochs=2, batch_size=40))
+    epochs: list[list[int]] = []
+    while not one.done:
+        if one.epoch_complete:
+            one.finish_epoch()
+            continue
+        if one.step % one.steps_per_epoch == 0:
+            epochs.append([])
+        epochs[-1] += one._rows()[0].tolist()
+        one.advance()
+    assert [sorted(rows) for rows in epochs] == [list(range(100))] * 2
+    assert epochs[0] != epochs[1]
+
+
+def test_counts_of_steps() -> None:
+    one = training(CleanRegime(epochs=3, batch_size=40))
+    assert (one.steps_per_epoch, one.total_steps, one.step, one.epoch) == (3, 9, 0, 0)
+    assert [one.advance().samples for _ in range(3)] == [40, 40, 20]
+    assert (one.epoch_complete, one.done) == (True, False)
+
+
+def test_metrics_of_an_epoch() -> None:
+    one = training(CleanRegime(epochs=1, batch_size=40, lr=Decimal("0.01")))
+    losses = [one.advance() for _ in range(3)]
+    metrics = one.finish_epoch()
+    assert metrics.loss == pytest.approx(sum(r.loss * r.samples for r in losses) / 100)
+    assert (metrics.epoch, metrics.validation_total) == (1, 200)
+    assert 0 <= metrics.validation_correct <= 200
+    assert len(metrics.firing_rates) == 3
+    assert all(0 < rate < 1 for rate in metrics.firing_rates.values())
+    assert metrics.lr == pytest.approx(0.01 * 0.25)  # (1 + cos(2 pi / 3)) / 2
+
+
+def test_training_learns() -> None:
+    regime = CleanRegime(epochs=12, batch_size=20, lr=Decimal("0.01"))
+    metrics = run(training(regime))
+    assert metrics[-1].loss < 0.7 * metrics[0].loss
+    assert metrics[-1].validation_correct > 80
+
+
+@pytest.mark.parametrize(("select", "kept"), [("best_val", [1, 3]), ("last", [1, 2, 3])])
+def test_selection_keeps_the_earliest_of_equals(
+    monkeypatch: pytest.MonkeyPatch, select: Any, kept: list[int]
+) -> None:
+    scores = iter([50, 50, 60])
+    monkeypatch.setattr(Training, "_validated", lambda _: (next(scores), {}))
+    one = training(CleanRegime(epochs=3, batch_size=100, select=select))
+    found = []
+    while not one.done:
+        one.advance()
+        metrics = one.finish_epoch()
+        found += [metrics.epoch] if one.is_best else []
+    assert found == kept
+    assert one.best_epoch == 3
+
+
+def test_adversarial_validation_is_attacked() -> None:
+    weights = training(CleanRegime(epochs=8, batch_size=20, lr=Decimal("0.01")))
+    clean = run(weights)[-1].validation_correct
+    regime = AdversarialRegime(epochs=1, epsilon=Fraction(1, 5), lr=Decimal("0.0000001"))
+    one = training(regime)
+    one.module.load_state_dict(weights.model_state())
+    attacked = run(one)[-1].validation_correct
+    assert attacked < clean / 2
+
+
+def test_start_weights_are_taken() -> None:
+    source = training(REGIMES["clean"])
+    run(source)
+    spec, data = source.spec, ddp_rank.few_digits(100)
+    one = Training(spec, data, world=World.single(), start=source.model_state())
+    assert classifier.state_hash(one.module) == classifier.state_hash(source.module)
+
+
+def test_nan_loss_names_the_step() -> None:
+    one = training(REGIMES["clean"])
+    one.advance()
+    with torch.no_grad():
+        list(one.module.parameters())[-1].fill_(float("nan"))
+    with pytest.raises(NotFinite, match=r"the loss became nan in step 2 of 6 \(epoch 1\)"):
+        one.advance()
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    """Up to float summation; the last batch of one sample leaves a process without any."""
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [sys.executable, *command, ddp_rank.__file__, str(tmp_path / "two.pt")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.returncode == 0, done.stderr
+    ddp_rank.main(tmp_path / "one.pt", World.single())
+    one, two = (torch.load(tmp_path / f"{n}.pt", weights_only=True) for n in ("one", "two"))
+    assert one["counts"] == two["counts"]
+    for name, tensor in one["model"].items():
+        assert torch.allclose(tensor, two["model"][name], atol=1e-5, rtol=0), name
+    assert one["losses"] == pytest.approx(two["losses"], abs=1e-5)

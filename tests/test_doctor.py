@@ -1,0 +1,156 @@
+"""The doctor: every finding says what was found, and a bad one has a way out."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from jobs import doctor
+from jobs.doctor import Finding, examine, site_or_empty
+from jobs.site import Site
+from tests.fake_slurm import FakeSlurm
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A probe that need not import torch."""
+    told = '{"torch": "2.13", "cuda": null, "gpus": []}'
+    monkeypatch.setattr(doctor, "_PROBE", f"print('{told}')")
+
+
+def look(root: Path, **env: str) -> dict[str, Finding]:
+    return {finding.name: finding for finding in examine(root, env={"PATH": "/nowhere", **env})}
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_sound_machine(tmp_path: Path) -> None:
+    found = look(tmp_path)
+    assert {f.name for f in found.values() if f.status == "fail"} == set()
+    assert "built for CPU" in found["torch"].found
+    assert "jobs run on this machine" in found["slurm"].found
+    assert "rename, link and exclusive create work" in found["run root"].found
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_the_real_probe_imports_torch_in_a_child(tmp_path: Path) -> None:
+    found = {f.name: f for f in examine(tmp_path, env=dict(os.environ))}
+    assert found["torch"].status == "ok"
+    assert found["gpus"].found
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_run_root_is_not_made(tmp_path: Path) -> None:
+    found = look(tmp_path / "not" / "yet")
+    assert f"tried {tmp_path}" in found["run root"].found
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_every_bad_finding_has_a_way_out(tmp_path: Path) -> None:
+    (tmp_path / "submissions/000001/submitit").mkdir(parents=True)
+    (tmp_path / "submissions/000001/submitit").chmod(0o777)
+    found = look(tmp_path, SPIKEGRID_SITE="/absent/site.yaml")
+    bad = [finding for finding in found.values() if finding.status != "ok"]
+    assert {finding.name for finding in bad} >= {"site.yaml", "submissions"}
+    assert all(finding.way_out for finding in bad)
+    assert "others can write 1 folders" in found["submissions"].found
+
+
+@pytest.mark.parametrize(
+    ("probe", "words"),
+    [
+        ("raise RuntimeError('CUDA driver too old')", "CUDA driver too old"),
+        ("import os; os._exit(9)", "exit 9"),
+        ("import time; time.sleep(60)", "took more than"),
+    ],
+)
+def test_a_broken_torch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, probe: str, words: str
+) -> None:
+    monkeypatch.setattr(doctor, "_PROBE", probe)
+    monkeypatch.setattr(doctor, "PROBE_TIMEOUT_S", 0.5)
+    found = look(tmp_path)["torch"]
+    assert found.status == "fail"
+    assert words in found.found
+
+
+@pytest.mark.parametrize(
+    ("names", "visible", "cuda", "words"),
+    [
+        (["A100", "A100", "T4"], None, True, "2 x A100, 1 x T4"),
+        (["A100"], "1", True, "1 x A100 (CUDA_VISIBLE_DEVICES=1)"),
+        ([], None, False, "none on this machine"),
+    ],
+)
+def test_gpus(
+    monkeypatch: pytest.MonkeyPatch, names: list[str], visible: str | None, cuda: bool, words: str
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert words in doctor._gpus(names, visible, cuda=cuda).found
+
+
+def on(fake: FakeSlurm, root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Finding]:
+    monkeypatch.setenv("PATH", f"{fake.bin}:/usr/bin:/bin")
+    return look(root, PATH=os.environ["PATH"])
+
+
+@pytest.mark.usefixtures("quick")
+def test_slurm_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeSlurm(tmp_path / "slurm", max_array_size=501)
+    fake.add("cell", range(7))
+    found = on(fake, tmp_path, monkeypatch)
+    assert found["slurm"].found == "SLURM 22.05.8; you have 7 jobs queued or running"
+    assert "501 jobs fit into one array" in found["slurm limits"].found
+    assert "SLURM queues yours again" in found["slurm preemption"].found
+    assert "sacct answers" in found["slurm accounting"].found
+
+
+@pytest.mark.usefixtures("quick")
+def test_slurm_without_accounting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = on(FakeSlurm(tmp_path / "slurm", accounting=False), tmp_path, monkeypatch)
+    assert "known for 5 min after its end" in found["slurm accounting"].found
+
+
+@pytest.mark.usefixtures("quick")
+def test_slurm_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeSlurm(tmp_path / "slurm")
+    fake.fault("squeue", "refuse", "refuse")
+    found = on(fake, tmp_path, monkeypatch)
+    assert found["slurm"].status == "fail"
+    assert "Access/permission denied" in found["slurm"].found
+    assert "slurm limits" not in found
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_filesystem_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", refuse)
+    found = look(tmp_path)["run root"]
+    assert (found.status, "no hard links" in found.found) == ("fail", True)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", refuse)
+    found = look(tmp_path)["run root"]
+    assert found.found.endswith("cannot be written (Permission denied)")
+    assert "--root" in found.way_out
+
+
+@pytest.mark.parametrize(
+    ("sync_s", "listing_s", "status"), [(0.003, 0.0, "ok"), (0.3, 0.0, "warn"), (0.003, 2, "warn")]
+)
+def test_slow_filesystems(sync_s: float, listing_s: float, status: str) -> None:
+    assert doctor._speed(sync_s, listing_s).status == status
+
+
+def test_a_wrong_site_does_not_keep_the_doctor_away(tmp_path: Path) -> None:
+    (tmp_path / "site.yaml").write_text("rot: /x")
+    (tmp_path / "site.yaml").chmod(0o600)
+    assert site_or_empty({"SPIKEGRID_SITE": str(tmp_path / "site.yaml")}) == Site()

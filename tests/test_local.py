@@ -1,0 +1,86 @@
+"""The slot queue shares out GPUs and cores, never more than there are."""
+
+from pathlib import Path
+
+import pytest
+
+from jobs import ledger, local, processes
+from jobs.cell import Resources
+from jobs.layout import RunRoot
+from jobs.ledger import Submission
+from jobs.local import Held, Slots, choose, slots
+from tests.examples import cell, run_root, submission
+
+HERE = processes.this()
+LISTING = "GPU 0: NVIDIA H200 (UUID: GPU-a)\nGPU 1: NVIDIA H200 (UUID: GPU-b)\n"
+
+
+def waiting(folder: Path, *shapes: Resources, **header: object) -> list[tuple[Submission, int]]:
+    root = run_root(folder)
+    cells = [cell(seed, resources=shape) for seed, shape in enumerate(shapes)]
+    paths = submission(root, cells, "local", **header)
+    found = ledger.read(root, paths.number)
+    return [(found, task) for task in found.tasks]
+
+
+@pytest.mark.parametrize(
+    ("env", "devices"),
+    [
+        ({}, ("0", "1")),
+        ({"CUDA_VISIBLE_DEVICES": ""}, ()),
+        ({"CUDA_VISIBLE_DEVICES": "3,5"}, ("3", "5")),
+        ({"CUDA_VISIBLE_DEVICES": "MIG-1f, GPU-a"}, ("MIG-1f", "GPU-a")),
+    ],
+)
+def test_devices_are_taken_word_for_word(env: dict[str, str], devices: tuple[str, ...]) -> None:
+    assert slots(env, LISTING).devices == devices
+
+
+def test_each_gpu_job_gets_its_own_device(tmp_path: Path) -> None:
+    queue = waiting(tmp_path, Resources(gpus_per_node=1), Resources(gpus_per_node=1))
+    have = Slots(("0", "1"), 2)
+    first = choose(queue, [], have)
+    assert first is not None
+    held = [Held(1, first[1], HERE, first[2], 0)]
+    second = choose(queue[1:], held, have)
+    assert second is not None
+    assert (first[2], second[2]) == (("0",), ("1",))
+
+
+def test_a_full_machine_takes_nothing(tmp_path: Path) -> None:
+    queue = waiting(tmp_path, Resources(cpus_per_gpu=2))
+    assert choose(queue, [Held(9, 0, HERE, (), 1)], Slots((), 2)) is None
+
+
+def test_a_small_job_does_not_overtake_a_big_one(tmp_path: Path) -> None:
+    queue = waiting(tmp_path, Resources(gpus_per_node=2), Resources(gpus_per_node=1))
+    assert choose(queue, [Held(9, 0, HERE, ("0",), 0)], Slots(("0", "1"), 2)) is None
+
+
+def test_a_job_larger_than_the_machine_still_runs_alone(tmp_path: Path) -> None:
+    queue = waiting(tmp_path, Resources(cpus_per_gpu=64))
+    chosen = choose(queue, [], Slots((), 2))
+    assert chosen is not None
+
+
+def test_max_parallel_holds_back_its_own_submission_only(tmp_path: Path) -> None:
+    queue = waiting(tmp_path, Resources(), Resources(), max_parallel=1)
+    number = queue[0][0].number
+    assert choose(queue[1:], [Held(number, 0, HERE, (), 1)], Slots((), 8)) is None
+    assert choose(queue[1:], [Held(number + 1, 0, HERE, (), 1)], Slots((), 8)) is not None
+
+
+def test_the_lock_is_held_once(tmp_path: Path) -> None:
+    root = RunRoot(tmp_path)
+    with local.lock(root) as mine, local.lock(root) as other:
+        assert (mine, other) == (True, False)
+        assert local.is_running(root)
+    assert not local.is_running(root)
+
+
+def test_a_cancelled_submission_has_no_work(tmp_path: Path) -> None:
+    root = run_root(tmp_path)
+    paths = submission(root, [cell()], "local")
+    assert local.has_work(ledger.read(root, 1))
+    ledger.cancel(paths, 1.0)
+    assert not local.has_work(ledger.read(root, 1))

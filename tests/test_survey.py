@@ -1,0 +1,199 @@
+"""What the disk and the scheduler say, and what is remembered of it."""
+
+import os
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from jobs import attempts, files, ledger, processes, records, survey
+from jobs.layout import RunRoot
+from jobs.scheduler import Answer
+from jobs.slurm_text import JobAnswer, Limits
+from jobs.survey import Index
+from tests.examples import cell, finish, record, run_root, submission
+
+ONE = cell()
+ELSEWHERE = {**processes.this().data(), "host": "elsewhere"}
+
+
+def answer(*jobs: JobAnswer, reachable: bool = True, at: float = 1000.0) -> Answer:
+    return Answer(
+        asked_at=at,
+        reachable=reachable,
+        source=("squeue",),
+        jobs={job.job_id: job for job in jobs},
+        limits=Limits(),
+    )
+
+
+def job(job_id: str, state: str, *, live: bool, name: str = "job-1-000") -> JobAnswer:
+    return JobAnswer(job_id, name, state, live, "n1", "", "0:0", 1.0)  # type: ignore[arg-type]
+
+
+def sent(root: RunRoot) -> None:
+    paths = submission(root, [cell(0), cell(1)])
+    ledger.intend(paths, 0, 150.0)
+    ledger.sent(paths, 0, "77", [0, 1], 151.0)
+
+
+def test_progress_reads_what_stands(tmp_path: Path) -> None:
+    root = run_root(tmp_path)
+    finish(root, ONE, attacks=1)
+    found = survey.progress(root, [ONE, cell(1)], Index(root))
+    assert list(found) == [ONE.training_id]
+    known = found[ONE.training_id]
+    assert (known.trained, known.rows) == (True, frozenset(ONE.rows[:1]))
+
+
+def test_the_index_saves_reading_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = run_root(tmp_path)
+    finish(root, ONE)
+    index = Index(root)
+    before = survey.progress(root, [ONE], index)
+    index.save()
+    monkeypatch.setattr(records, "read", None)
+    assert survey.progress(root, [ONE], Index(root)) == before
+
+
+def test_a_new_record_is_seen_over_a_warm_index(tmp_path: Path) -> None:
+    root = run_root(tmp_path)
+    finish(root, ONE, attacks=1)
+    index = Index(root)
+    survey.progress(root, [ONE], index)
+    index.save()
+    late = list(ONE.attack_ids)[1]
+    records.write(root.cell(ONE.training_id), record(ONE, late, (Fraction(2, 255),)))
+    known = survey.progress(root, [ONE], Index(root))[ONE.training_id]
+    assert known.rows == frozenset(ONE.rows[:2])
+
+
+def test_a_torn_index_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    root = run_root(tmp_path)
+    finish(root, ONE)
+    index = Index(root)
+    survey.progress(root, [ONE], index)
+    index.save()
+    with root.index.open("ab") as file:
+        file.write(b'{"id": "torn')
+    assert Index(root).entries.keys() == {ONE.training_id}
+
+
+def test_a_deleted_training_is_new_again(tmp_path: Path) -> None:
+    root = run_root(tmp_path)
+    finish(root, ONE)
+    index = Index(root)
+    survey.progress(root, [ONE], index)
+    index.save()
+    folder = root.cell(ONE.training_id).folder
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    folder.rmdir()
+    assert survey.progress(root, [ONE], Index(root)) == {}
+
+
+@pytest.mark.parametrize(
+    ("told", "state"),
+    [
+        (answer(job("77_0", "running", live=True)), "pending"),  # its job runs, it has no claim yet
+        (answer(job("77_0", "pending", live=True)), "pending"),
+        (answer(job("77_0", "failed", live=False)), None),
+        (answer(), None),
+        (answer(job("77_0", "running", live=True, name="somebody's")), None),
+        (answer(reachable=False), "unknown"),
+        (answer(at=50.0), "unknown"),
+        (None, "unknown"),
+    ],
+)
+def test_liveness_on_slurm(tmp_path: Path, told: Answer | None, state: str | None) -> None:
+    root = run_root(tmp_path)
+    sent(root)
+    held = survey.live(survey.submissions(root), {}, told, 2000.0).get(cell(0).training_id)
+    assert (held.state if held else None) == state
+
+
+def test_a_claimed_cell_of_a_running_job_runs(tmp_path: Path) -> None:
+    root = run_root(tmp_path)
+    sent(root)
+    paths = root.cell(cell(0).training_id)
+    attempts.claim(paths, {"submission": 1, "task": 0}, b"{}")
+    known = survey.progress(root, [cell(0)], Index(root))
+    told = answer(job("77_0", "running", live=True))
+    held = survey.live(survey.submissions(root), known, told, 2000.0)
+    assert held[cell(0).training_id].state == "running"
+
+
+@pytest.mark.parametrize(
+    ("age", "named", "live"), [(10.0, False, True), (700.0, False, False), (700.0, True, True)]
+)
+def test_an_intent_without_an_id_from_another_host(
+    tmp_path: Path, age: float, named: bool, live: bool
+) -> None:
+    root = run_root(tmp_path)
+    paths = submission(root, [ONE])
+    ledger.intend(paths, 0, 100.0)
+    (found,) = survey.submissions(root)
+    found = replace(found, launcher=processes.Process.of(ELSEWHERE))
+    told = answer(*[job("5", "pending", live=True)] * named)
+    held = survey.live([found], {}, told, found.at + age)
+    assert bool(held) is live
+
+
+def test_a_refused_chunk_holds_nothing(tmp_path: Path) -> None:
+    root = run_root(tmp_path)
+    paths = submission(root, [ONE])
+    ledger.intend(paths, 0, 100.0)
+    ledger.refused(paths, 0, "invalid partition", 101.0)
+    assert survey.live(survey.submissions(root), {}, None, 102.0) == {}
+
+
+@pytest.mark.parametrize(
+    ("told", "state"),
+    [
+        (answer(), "lost"),
+        (answer(job("77_0", "timeout", live=False)), "timeout"),
+        (answer(job("77_0", "node_fail", live=False)), "node_fail"),
+        (answer(job("77_0", "timeout", live=False, name="somebody's")), "lost"),
+    ],
+)
+def test_the_cause_of_a_silent_end(tmp_path: Path, told: Answer, state: str) -> None:
+    root = run_root(tmp_path)
+    sent(root)
+    claim = {"submission": 1, "task": 0, "job_id": "77_0", "job_name": "job-1-000"}
+    attempts.claim(root.cell(ONE.training_id), claim, b"{}")
+    known = survey.progress(root, [ONE], Index(root))
+    explained = survey.explained(root, known, {}, told)
+    assert explained[ONE.training_id].attempts[-1].state == state
+
+
+def test_a_cancelled_job_never_looks_lost(tmp_path: Path) -> None:
+    root = run_root(tmp_path)
+    sent(root)
+    ledger.cancel(root.submission(1), 200.0)
+    attempts.claim(root.cell(ONE.training_id), {"submission": 1, "job_id": "77_0"}, b"{}")
+    known = survey.progress(root, [ONE], Index(root))
+    explained = survey.explained(root, known, {}, answer())
+    assert explained[ONE.training_id].attempts[-1].state == "cancelled"
+
+
+def test_a_closed_submission_keeps_the_schedulers_last_word(tmp_path: Path) -> None:
+    root = run_root(tmp_path)
+    sent(root)
+    claim = {"submission": 1, "task": 0, "job_id": "77_0", "job_name": "job-1-000"}
+    attempts.claim(root.cell(ONE.training_id), claim, b"{}")
+    told = answer(job("77_0", "timeout", live=False))
+    survey.close(root, survey.submissions(root), told, 2000.0)
+    assert survey.closed(root) == {1}
+    known = survey.progress(root, [ONE], Index(root))
+    later = survey.explained(root, known, {}, answer(at=9000.0))
+    assert later[ONE.training_id].attempts[-1].state == "timeout"
+
+
+def test_an_open_submission_stays_open(tmp_path: Path) -> None:
+    root = run_root(tmp_path)
+    sent(root)
+    survey.close(root, survey.submissions(root), None, 2000.0)
+    assert survey.closed(root) == frozenset()
+    assert os.listdir(root.cache) == []
+    assert list(files.read_lines(root.closed)) == []
