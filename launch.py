@@ -1,5 +1,6 @@
 """The door: `python launch.py COMMAND`, from any directory."""
 
+import gc
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,4 +18,7 @@ if str(checkout) not in sys.path:
 from jobs.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    gc.set_threshold(1_000_000)  # ten thousand cells are no garbage; a long wait still collects
+    code = main()
+    gc.freeze()  # or Python would look for garbage among them once more before it ends
+    sys.exit(code)

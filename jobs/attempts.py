@@ -4,6 +4,7 @@ The number is a fencing token: an attempt that finds a higher one stops. An atte
 killed has no end; what became of it follows from its job (jobs.plan).
 """
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ class Attempt:
 def numbers(cell: CellFiles) -> list[int]:
     """Numbers of all attempts of a cell, ascending."""
     try:
-        found = [entry.name for entry in cell.attempts.iterdir()]
+        found = os.listdir(cell.attempts)
     except FileNotFoundError:
         return []
     return sorted(int(name) for name in found if re.fullmatch(r"\d{4,}", name))

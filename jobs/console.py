@@ -3,10 +3,14 @@
 import json
 import os
 import sys
+import time
 from collections.abc import Iterable
 from typing import Any, TextIO
 
 from jobs.views import clean
+
+LOG_EVERY_S = 15.0
+"""Seconds between two lines of progress where nothing can be redrawn."""
 
 
 class Console:
@@ -19,7 +23,7 @@ class Console:
     def __init__(self, out: TextIO | None = None, err: TextIO | None = None) -> None:
         self._out, self._err = out or sys.stdout, err or sys.stderr
         self.live = self._err.isatty() and os.environ.get("TERM") != "dumb"
-        self._shown = ""
+        self._shown, self._shown_at = "", -LOG_EVERY_S
 
     def data(self, lines: str | Iterable[str]) -> None:
         """Print data."""
@@ -40,11 +44,11 @@ class Console:
         self._err.flush()
 
     def progress(self, text: str) -> None:
-        """Show how far something is: redrawn on a terminal, else a line whenever it changes."""
-        text = clean(text)
-        if text == self._shown:
+        """Show how far something is: redrawn on a terminal, else a line now and then."""
+        text, now = clean(text), time.monotonic()
+        if text == self._shown or not (self.live or now - self._shown_at >= LOG_EVERY_S):
             return
-        self._shown = text
+        self._shown, self._shown_at = text, now
         self._err.write(f"\r\x1b[K{text[: _width()]}" if self.live else f"{text}\n")
         self._err.flush()
 

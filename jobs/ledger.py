@@ -81,9 +81,12 @@ class Submission:
 
     @property
     def tasks(self) -> list[int]:
-        """Its tasks that were not skipped, in order."""
-        found = {task for chunk in self.chunks for task in chunk.tasks}
-        return sorted(found - self.skipped.keys())
+        """All its tasks, in order."""
+        return sorted({task for chunk in self.chunks for task in chunk.tasks})
+
+    def startable(self, task: int) -> bool:
+        """Whether a task that was not started yet may start."""
+        return not self.cancelled and task not in self.skipped
 
     def chunk_of(self, task: int) -> Chunk:
         """The array that holds a task."""

@@ -144,7 +144,7 @@ class Queue:
             known = submission.local.get(task)
             key = (submission.number, task)
             if known is None:
-                if not submission.cancelled:
+                if submission.startable(task):
                     waiting.append((submission, task))
             elif not known.ended and processes.alive(known.process):
                 gpus, cpus = need(shape_of(submission, task), self.have)
@@ -215,8 +215,9 @@ def open_submissions(root: RunRoot, closed: set[int]) -> list[Submission]:
 def has_work(submission: Submission) -> bool:
     """Whether a task of a submission still waits or runs."""
     return any(
-        not submission.cancelled if known is None else not known.ended
-        for known in map(submission.local.get, submission.tasks)
+        submission.startable(task) if known is None else not known.ended
+        for task in submission.tasks
+        for known in [submission.local.get(task)]
     )
 
 

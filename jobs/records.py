@@ -7,6 +7,7 @@ the SHA-256 of its content, so a torn or altered file is known by its name alone
 import base64
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -165,7 +166,7 @@ def _decode(raw: dict[str, Any]) -> Record:
 def names(cell: CellFiles) -> list[str]:
     """File names of the records of a cell, sorted; files in the making are left out."""
     try:
-        found = [entry.name for entry in cell.evaluations.iterdir()]
+        found = os.listdir(cell.evaluations)
     except FileNotFoundError:
         return []
     return sorted(name for name in found if name.endswith(".json") and not name.startswith("."))

@@ -3,10 +3,12 @@
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from jobs import identity
 from jobs.cell import Cell, Resources
+from snnlib.spec.training import TrainingSpec
 
 T = TypeVar("T")
 
@@ -60,30 +62,60 @@ def work_order(cell: Cell, rows: Iterable[str]) -> dict[str, Any]:
         cell: what to train and evaluate.
         rows: keys of the rows that are missing (`jobs.cell.row_key`).
     """
-    missing: dict[str, list[str]] = {}
-    for row in rows:
-        attack_id, _, epsilon = row.partition("@")
-        missing.setdefault(attack_id, []).append(epsilon)
-    attacks = [
-        {"id": key, "attack": identity.plain(attack), "epsilons": missing[key]}
-        for key, attack in cell.attack_ids.items()
-        if key in missing
-    ]
+    spec = _of_setting(cell.training)
     return {
         "training_id": cell.training_id,
         "label": cell.label,
-        "spec": identity.plain(cell.training),
-        "evaluation": identity.plain(cell.evaluation),
-        "attacks": attacks,
+        "spec": {**spec, "seed": cell.training.seed, "start": cell.training.start},
+        "evaluation": _plain(cell.evaluation),
+        "attacks": _attacks(cell, tuple(rows)),
         "files": dict(cell.files),
     }
+
+
+@lru_cache(maxsize=4096)
+def _epsilons(rows: tuple[str, ...]) -> dict[str, list[str]]:
+    """Row keys as {attack id: epsilons}."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        attack_id, _, epsilon = row.partition("@")
+        found.setdefault(attack_id, []).append(epsilon)
+    return found
+
+
+def _attacks(cell: Cell, rows: tuple[str, ...]) -> list[dict[str, Any]]:
+    missing = _epsilons(rows)
+    return [
+        {"id": key, "attack": _plain(attack), "epsilons": missing[key]}
+        for key, attack in cell.attack_ids.items()
+        if key in missing
+    ]
+
+
+_plains: dict[tuple[int, ...], tuple[object, Any]] = {}
+
+
+def _plain(part: object) -> Any:
+    """`identity.plain`, remembered by object identity: cells of one manifest share their parts."""
+    if (id(part),) not in _plains:
+        _plains[id(part),] = part, identity.plain(part)
+    return _plains[id(part),][1]
+
+
+def _of_setting(training: TrainingSpec) -> dict[str, Any]:
+    """`identity.plain` of a training, equal for all that differ in seed and start alone."""
+    key = tuple([id(v) for name, v in vars(training).items() if name not in {"seed", "start"}])
+    if key not in _plains:
+        _plains[key] = training, identity.plain(training)
+    found: dict[str, Any] = _plains[key][1]
+    return found
 
 
 def tasks(work: Sequence[tuple[Cell, dict[str, Any]]]) -> list[Task]:
     """Pack work orders into tasks: cells of one shape together, `cells_per_job` each."""
     shapes: dict[Resources, list[dict[str, Any]]] = {}
-    for cell, order in work:
-        shapes.setdefault(cell.resources, []).append(order)
+    for shape, group in itertools.groupby(work, key=lambda one: one[0].resources):
+        shapes.setdefault(shape, []).extend(order for _, order in group)
     packed = [
         (resources, batch)
         for resources, orders in shapes.items()

@@ -1,22 +1,18 @@
-"""What the disk and one scheduler answer say: the progress of each training, and who holds it.
+"""What the disk and one scheduler answer say: the progress of each training, and who holds it."""
 
-An index in `cache/` remembers records and ended attempts that were read and found valid; both are
-write-once, so a name that is known need not be read again. The index may be deleted at any time.
-"""
-
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import Any
 
-from jobs import attempts, files, ledger, processes, records
+from jobs import attempts, files, identity, ledger, processes, records
 from jobs.attempts import Attempt, EndState
 from jobs.cell import Cell
 from jobs.errors import CorruptFile
+from jobs.index import TICK_NS, Entry, row_keys, rows_text
+from jobs.index import Index as Index
 from jobs.layout import CellFiles, RunRoot
 from jobs.ledger import Chunk, Submission
 from jobs.plan import Live, Progress
@@ -25,88 +21,6 @@ from jobs.scheduler import Answer, JobAnswer
 _STEP = re.compile(r"step-(\d{8,})\.a\d{4,}")
 _OVER = frozenset({"completed", "failed", "out_of_memory", "cancelled", "fenced"})
 """Ends after which the job that made the attempt does not try the cell again."""
-
-
-@dataclass
-class Entry:
-    """What the index remembers of a training."""
-
-    trained: bool = False
-    files: list[str] = field(default_factory=list)
-    rows: str = ""
-    attempts: dict[int, Attempt] = field(default_factory=dict)
-
-
-class Index:
-    """The index of a run root, in memory."""
-
-    def __init__(self, root: RunRoot, *, trust: bool = True) -> None:
-        self.root = root
-        self.entries: dict[str, Entry] = {}
-        self.changed: set[str] = set()
-        if trust:
-            for line in _lines(root.index):
-                self.entries[line["id"]] = _entry(line)
-
-    def save(self) -> None:
-        """Add what was learned; rewritten whole when half of it is outdated."""
-        if not self.changed:
-            return
-        self.root.cache.mkdir(parents=True, exist_ok=True)
-        lines = [_line(key, self.entries[key]) for key in sorted(self.changed)]
-        known = sum(1 for _ in _lines(self.root.index))
-        if known + len(lines) > 2 * len(self.entries):
-            lines = [_line(key, entry) for key, entry in self.entries.items()]
-            files.replace(self.root.index, b"".join(files.dumps(line) for line in lines))
-            return
-        with self.root.index.open("ab") as file:
-            file.write(b"".join(files.dumps(line) for line in lines))
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """All lines of the index, parsed as one document where none is torn."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return []
-    try:
-        found: list[dict[str, Any]] = json.loads(b"[" + data.rstrip().replace(b"\n", b",") + b"]")
-    except ValueError:
-        found = list(files.read_lines(path))
-    return found
-
-
-def _entry(line: dict[str, Any]) -> Entry:
-    tried = {values["number"]: Attempt(**values) for values in line["attempts"]}
-    return Entry(line["trained"], line["files"], line["rows"], tried)
-
-
-def _line(key: str, entry: Entry) -> dict[str, Any]:
-    default = Attempt(number=0)
-    tried = [
-        {k: v for k, v in vars(a).items() if v != getattr(default, k) and k != "process"}
-        for a in entry.attempts.values()
-    ]
-    head = {"id": key, "trained": entry.trained, "files": entry.files}
-    return {**head, "rows": entry.rows, "attempts": tried}
-
-
-@lru_cache(maxsize=4096)
-def _row_keys(text: str) -> frozenset[str]:
-    """Row keys of the index's text "attack=1/255,2/255;…"; few texts differ."""
-    found = set()
-    for part in filter(None, text.split(";")):
-        attack, _, epsilons = part.partition("=")
-        found |= {f"{attack}@{epsilon}" for epsilon in epsilons.split(",")}
-    return frozenset(found)
-
-
-def _rows_text(keys: Iterable[str]) -> str:
-    grouped: dict[str, list[str]] = {}
-    for key in sorted(keys):
-        attack, _, epsilon = key.partition("@")
-        grouped.setdefault(attack, []).append(epsilon)
-    return ";".join(f"{attack}={','.join(epsilons)}" for attack, epsilons in grouped.items())
 
 
 def progress(root: RunRoot, cells: Iterable[Cell], index: Index) -> dict[str, Progress]:
@@ -121,41 +35,79 @@ def progress(root: RunRoot, cells: Iterable[Cell], index: Index) -> dict[str, Pr
     found: dict[str, Progress] = {}
     for cell in cells:
         key = cell.training_id
-        if key in found or key not in present:
+        folder = present.get(key)
+        if key in found or folder is None:
             continue
         entry = index.entries.get(key)
-        if entry is None or not entry.trained or not _row_keys(entry.rows).issuperset(cell.rows):
+        if entry is None or not entry.trained:
             found[key] = _look(root.cell(key), key, index)
-        else:
+            continue
+        rows = row_keys(entry.rows)
+        if rows.issuperset(cell.rows) or _is_as_it_was(folder, entry):
             tried = tuple(entry.attempts.values())
-            found[key] = Progress(trained=True, rows=_row_keys(entry.rows), attempts=tried)
+            found[key] = Progress(trained=True, rows=rows, attempts=tried)
+        else:
+            found[key] = _look(root.cell(key), key, index)
     return found
 
 
-def _present(root: RunRoot) -> set[str]:
-    """Ids of all trainings that have a folder."""
-    found: set[str] = set()
+def _present(root: RunRoot) -> dict[str, str]:
+    """All trainings that have a folder: id → folder."""
     try:
-        shards = os.listdir(root.cells)
+        shards = [f"{root.cells}/{name}" for name in os.listdir(root.cells)]
     except FileNotFoundError:
-        return found
-    for shard in shards:
-        found.update(os.listdir(root.cells / shard))
-    return found
+        return {}
+    return {key: f"{shard}/{key}" for shard in shards for key in os.listdir(shard)}
+
+
+def _is_as_it_was(folder: str, entry: Entry) -> bool:
+    """Whether a training has no other records and attempts than the index says.
+
+    Two stat calls instead of two listings, since most of ten thousand cells did not change.
+    """
+    if not entry.stamp or _stamp(f"{folder}/{_EVALUATIONS}") != entry.stamp:
+        return False
+    following = max(entry.attempts, default=0) + 1  # what the next claim would take
+    return not os.access(f"{folder}/{_attempt_below(following)}", os.F_OK)
+
+
+_EVALUATIONS = CellFiles(Path()).evaluations.name
+
+
+@cache
+def _attempt_below(number: int) -> str:
+    """Folder of an attempt, relative to that of its training."""
+    return str(CellFiles(Path()).attempt(number).folder)
+
+
+def _stamp(folder: str) -> int:
+    """When a folder's names last changed, by the filesystem's own clock in ns; 0 if it is absent.
+
+    Nobody can set this time, unlike that of the last modification.
+    """
+    try:
+        return os.stat(folder).st_ctime_ns  # noqa: PTH116 - a Path costs five times the call
+    except FileNotFoundError:
+        return 0
 
 
 def _look(cell: CellFiles, key: str, index: Index) -> Progress:
     """Read what the index does not know of one training."""
     old = index.entries.get(key, Entry())
+    stamp = _stamp(str(cell.evaluations))  # first: a record that comes after the listing changes it
     names = records.names(cell)
+    digest = identity.short_hash("\n".join(names)) if names else ""
     trained = old.trained or cell.training.exists()
-    rows = _row_keys(old.rows)
-    if names != old.files:
+    rows, text = row_keys(old.rows), old.rows
+    if digest != old.names:
         rows = frozenset(_read_rows(cell, names))
+        text = rows_text(rows)
     tried = {n: old.attempts.get(n) or attempts.read(cell, n) for n in attempts.numbers(cell)}
     ended = {n: a for n, a in tried.items() if a.state is not None}
-    if names != old.files or trained != old.trained or ended.keys() != old.attempts.keys():
-        index.entries[key] = Entry(trained, names, _rows_text(rows), ended)
+    over = trained and len(ended) == len(tried) and stamp < index.written - TICK_NS
+    entry = Entry(trained, digest, text, ended, stamp if over else 0)
+    if entry != old:
+        index.entries[key] = entry
         index.changed.add(key)
     step = 0 if trained else _step(cell)
     return Progress(trained=trained, rows=rows, attempts=tuple(tried.values()), step=step)

@@ -8,7 +8,7 @@ from typing import Any
 from jobs import attempts, checkpoint, files
 from jobs.cell_run import CellRun, Stopped
 from jobs.checkpoint import State, Weights
-from jobs.errors import EnvironmentFault
+from jobs.errors import UsageError
 from snnlib import distributed
 from snnlib.datasets import Data
 from snnlib.train import EpochMetrics, Training
@@ -25,7 +25,7 @@ def train(run: CellRun, data: Data) -> None:
     Raises:
         Stopped: a signal came; the training is saved.
         Fenced: a younger attempt has taken over.
-        EnvironmentFault: the checkpoint needs another number of processes.
+        UsageError: the checkpoint needs another number of processes.
         NotFinite: the loss is no number.
     """
     world = run.job.world
@@ -82,7 +82,7 @@ def _resume(run: CellRun, training: Training) -> tuple[Weights | None, tuple[str
         return None, (code,)
     folder, state = found
     if state.world_size != run.job.world.size:
-        raise EnvironmentFault(
+        raise UsageError(
             f"{folder.name} was saved by {state.world_size} processes, this job has "
             f"{run.job.world.size}: give the cell its old resources, or `invalidate` it"
         )

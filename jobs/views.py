@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from jobs.attempts import Attempt
@@ -24,6 +25,8 @@ _FILES = 12
 
 def clean(text: str) -> str:
     """Text without what could steer a terminal."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
@@ -127,11 +130,16 @@ def estimate(items: Sequence[Planned], seconds: Mapping[str, float]) -> str:
     return f"about {shown} {kind} hours (from {count(len(done), 'finished cell')})"
 
 
+@lru_cache(maxsize=4096)
+def _attacks(rows: tuple[str, ...]) -> int:
+    """How many attacks some rows belong to."""
+    return len({row.partition("@")[0] for row in rows})
+
+
 def files_estimate(items: Sequence[Planned]) -> str:
     """Files that running the plan would add."""
     total = sum(
-        len({row.partition("@")[0] for row in i.missing})
-        + (_FILES if i.action != "evaluate" else 6)
+        _attacks(i.missing) + (_FILES if i.action != "evaluate" else 6)
         for i in items
         if i.action in SENT
     )
@@ -145,7 +153,13 @@ def summary(items: Sequence[Planned]) -> Counter[str]:
 
 def _parts(cell: Cell) -> tuple[str, str]:
     """Row and column of a cell in the matrix."""
-    pieces = cell.label.split("/")
+    stem, _, last = cell.label.rpartition("/")
+    return _stem_parts(stem if last[:1] == "s" and last[1:].isdecimal() else cell.label)
+
+
+@lru_cache(maxsize=4096)
+def _stem_parts(stem: str) -> tuple[str, str]:
+    pieces = stem.split("/")
     return "/".join(pieces[:2]), "/".join(p for p in pieces[2:] if not re.fullmatch(r"s\d+", p))
 
 

@@ -18,15 +18,18 @@ import torch
 from jobs import attempts, files, ledger, processes, provenance, task
 from jobs.attempts import EndState
 from jobs.cell_run import CellRun, Fenced, Job, StopFlag, Stopped
-from jobs.errors import SpikegridError
+from jobs.errors import CorruptFile, EnvironmentFault, UsageError
 from jobs.evaluate_cell import evaluate_cell
 from jobs.layout import RunRoot, SubmissionFiles
 from jobs.train_cell import train
 from snnlib import distributed, repeatable
 from snnlib.errors import SnnlibError
 
-DETERMINISTIC = (SpikegridError, SnnlibError, ValueError, TypeError, KeyError, AssertionError)
-"""Errors that would come again, so that trying again would waste the machine."""
+DETERMINISTIC = (
+    UsageError, CorruptFile, SnnlibError, ValueError, TypeError, KeyError, AssertionError,
+)  # fmt: skip
+"""Errors that would come again, so that trying again would waste the machine; a fault of the
+environment may be gone on another node."""
 
 
 def main(folder: str, index: str) -> int:
@@ -101,6 +104,7 @@ def _attempt(run: CellRun) -> bool:
 
 def _run(run: CellRun) -> None:
     job = run.job
+    _check_device(job)
     repeatable.pin(threads=job.threads, seed=run.spec.seed)
     if run.leads:
         found = provenance.environment(
@@ -114,6 +118,17 @@ def _run(run: CellRun) -> None:
     if not distributed.broadcast_object(job.world, run.cell.training.exists()):
         train(run, data)
     evaluate_cell(run, data)
+
+
+def _check_device(job: Job) -> None:
+    """A job that was given GPUs must not run on the CPU unnoticed, fifty times slower."""
+    line = ledger.task_line(job.paths, job.index)
+    wanted = task.resources_of(line).gpus_per_node
+    if wanted and job.world.device.type == "cpu":
+        raise EnvironmentFault(
+            f"resources.gpus_per_node is {wanted}, but torch {torch.__version__} sees no GPU on "
+            f"{processes.host()}: a CPU build of torch, or no driver on this node (see `doctor`)"
+        )
 
 
 def _failed(run: CellRun, error: Exception) -> None:

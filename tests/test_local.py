@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import ledger, local, processes
+from jobs import files, ledger, local, processes
 from jobs.cell import Resources
 from jobs.layout import RunRoot
 from jobs.ledger import Submission
@@ -84,3 +84,13 @@ def test_a_cancelled_submission_has_no_work(tmp_path: Path) -> None:
     assert local.has_work(ledger.read(root, 1))
     ledger.cancel(paths, 1.0)
     assert not local.has_work(ledger.read(root, 1))
+
+
+def test_a_task_that_skipped_itself_frees_its_slot(tmp_path: Path) -> None:
+    root = run_root(tmp_path)
+    paths = submission(root, [cell()], "local")
+    ended = {**HERE.data(), "start": 1}
+    files.append(paths.local, {"event": "start", "task": 0, "devices": "", "process": ended})
+    ledger.skip(paths, 0, "everything is recorded already")
+    assert local.Queue(root, Slots((), 2)).step() is False
+    assert ledger.read(root, 1).local[0].ended

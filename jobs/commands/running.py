@@ -76,7 +76,7 @@ def demo(args: Namespace, console: Console) -> int:
     )
     sending.send(where.root, manifest, view.items, view.seen, where.site, options)
     sending.go_on(where.root, view.seen)
-    code = wait(where, manifest, args, console)
+    code = wait(where, manifest, args, console, follow=None)
     if code:
         return code
     collect_and_show(where, [where.root.path], console, picture=True)

@@ -121,7 +121,7 @@ def _submit(where: Place, manifest: Manifest, args: Namespace, console: Console)
     chosen = context.cluster(where, view, args)
     options = Options(
         cluster=chosen,
-        max_parallel=args.max_parallel,
+        max_parallel=args.max_parallel or where.site.profile(None).slots,
         limit=args.limit,
         data=where.data,
         python=where.site.python,

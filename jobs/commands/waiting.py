@@ -15,8 +15,22 @@ LOCAL_POLL_S = 1.0
 SLURM_POLL_S = 15.0
 
 
-def wait(where: Place, manifest: Manifest, args: Namespace, console: Console) -> int:
+def wait(
+    where: Place,
+    manifest: Manifest,
+    args: Namespace,
+    console: Console,
+    *,
+    follow: str | None = "collect",
+) -> int:
     """Wait until nothing of a manifest runs or waits to run.
+
+    Args:
+        where: run root, data and site.
+        manifest: whose cells.
+        args: `only` chooses among them.
+        console: for the progress and the status at the end.
+        follow: the next useful command if all is well; None to name none.
 
     Returns:
         0 if every cell is completed, 1 if some failed, 4 if some are left, 130 on Ctrl-C.
@@ -27,7 +41,7 @@ def wait(where: Place, manifest: Manifest, args: Namespace, console: Console) ->
         console.note(f"stopped watching; the jobs go on\nnext: {command('status', manifest.name)}")
         return 130
     view.index.save()
-    console.data(_lines(view))
+    console.data(_lines(view, follow))
     if views.broken(view.items):
         return 1
     return 0 if views.finished(view.items) else 4
@@ -70,6 +84,11 @@ def epoch(where: Place, training_id: str) -> str:
     return ""
 
 
-def _lines(view: View) -> list[str]:
-    follow = command("collect")
-    return views.status_text(view.items, view.last, "", follow)
+def _lines(view: View, follow: str | None) -> list[str]:
+    lines = views.status_text(view.items, view.last, "", "")[:-1]
+    if views.broken(view.items):
+        first = next(i for i in view.items if i.action == "give_up")
+        return [*lines, f"next: {command('logs', first.cell.training_id[:8])}"]
+    if not views.finished(view.items):
+        return [*lines, f"next: {command('resume', view.manifest.name)}"]
+    return lines if follow is None else [*lines, f"next: {command(follow)}"]

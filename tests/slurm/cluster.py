@@ -22,6 +22,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -185,9 +186,9 @@ class Cluster:
     def wait_saved(self, job_id: str) -> None:
         """Wait until slurmctld has written down a job, as it does seconds after each change."""
         path = self.folder / "state/job_state"
-        before = path.stat().st_mtime_ns if path.exists() else 0
-        self.run("scontrol", "update", f"jobid={job_id}", f"comment=saved-after-{before}")
-        eventually(lambda: path.exists() and path.stat().st_mtime_ns > before, "jobs are saved")
+        marker = f"saved-{time.monotonic_ns()}"
+        self.run("scontrol", "update", f"jobid={job_id}", f"comment={marker}")
+        eventually(lambda: path.exists() and marker.encode() in path.read_bytes(), "it is saved")
 
     def start_node(self, node: str) -> None:
         """Start the daemon of a node; it may take jobs a moment later (`resume_nodes`)."""

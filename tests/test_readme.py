@@ -1,0 +1,37 @@
+"""What the README shows is true."""
+
+import re
+from pathlib import Path
+
+from jobs.cli import COMMANDS
+from jobs.manifest import parse
+
+README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_its_manifest_is_read() -> None:
+    assert len(parse(blocks("yaml")[0].encode(), "README.md").cells) == 12
+
+
+def test_its_site_file_is_read(tmp_path: Path) -> None:
+    from jobs.site import load
+
+    path = tmp_path / "site.yaml"
+    path.write_text(blocks("yaml")[1])
+    site = load({"SPIKEGRID_SITE": str(path)})
+    assert site.profile("small").array_parallelism == 20
+
+
+def test_its_commands_exist() -> None:
+    named = re.findall(r"launch\.py ([a-z]+)", README)
+    assert set(named) <= set(COMMANDS)
+
+
+def test_its_files_exist() -> None:
+    root = Path(__file__).resolve().parent.parent
+    for name in re.findall(r"\]\(([^)]+)\)", README):
+        assert (root / name).exists(), name

@@ -1,0 +1,86 @@
+"""Whether a work order can and need run, and what its ranks are told."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from jobs import attempts, ledger, records, task
+from jobs.layout import RunRoot
+from jobs.request import work_order
+from jobs.task import TaskRun, obstacle
+from tests.examples import EPSILONS, cell, finish, record, run_root, submission
+
+ONE = cell()
+ORDER = work_order(ONE, ONE.rows)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> RunRoot:
+    return run_root(tmp_path)
+
+
+def test_a_new_cell_has_no_obstacle(root: RunRoot) -> None:
+    assert obstacle(root, submission(root, [ONE]), ORDER) is None
+
+
+def test_a_recorded_cell_need_not_run(root: RunRoot) -> None:
+    paths = submission(root, [ONE])
+    finish(root, ONE)
+    assert obstacle(root, paths, ORDER) == "everything is recorded already"
+
+
+def test_an_untrained_parent_is_an_obstacle(root: RunRoot) -> None:
+    child = cell(1, parent=ONE)
+    order = work_order(child, child.rows)
+    paths = submission(root, [child])
+    assert f"parent {ONE.training_id} is not trained" in str(obstacle(root, paths, order))
+    finish(root, ONE)
+    assert obstacle(root, paths, order) is None
+
+
+def test_a_cancelled_submission_starts_nothing(root: RunRoot) -> None:
+    paths = submission(root, [ONE])
+    ledger.cancel(paths, 1.0)
+    assert obstacle(root, paths, ORDER) == "cancelled before it started"
+
+
+def test_a_living_attempt_is_an_obstacle(root: RunRoot) -> None:
+    paths = submission(root, [ONE])
+    attempts.claim(root.cell(ONE.training_id), {}, b"{}")
+    assert "attempt 1" in str(obstacle(root, paths, ORDER))
+
+
+def test_only_missing_rows_are_computed(root: RunRoot) -> None:
+    finish(root, ONE, attacks=1)
+    clean, fgsm = ONE.attack_ids
+    records.write(root.cell(ONE.training_id), record(ONE, fgsm, EPSILONS[:1]))
+    missing = task.missing_rows(root.cell(ONE.training_id), ORDER)
+    assert missing == {fgsm: ["8/255"]}
+    assert clean not in missing
+
+
+def test_a_task_without_work_says_so_and_starts_nothing(root: RunRoot) -> None:
+    paths = submission(root, [ONE])
+    finish(root, ONE)
+    TaskRun(paths.folder, 0, {}).run()
+    assert ledger.read(root, 1).skipped == {0: "everything is recorded already"}
+    assert attempts.numbers(root.cell(ONE.training_id)) == []
+
+
+@pytest.mark.parametrize(
+    ("env", "job"),
+    [
+        ({}, ""),
+        ({"SLURM_JOB_ID": "7"}, "7"),
+        ({"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"}, "7_3"),
+        ({"SUBMITIT_LOCAL_JOB_ID": "4242"}, "4242"),
+    ],
+)
+def test_job_ids(env: dict[str, str], job: str) -> None:
+    assert task.job_id(env) == job
+
+
+def test_epsilon_zero_is_the_clean_row() -> None:
+    assert ONE.rows[0].endswith("@0/1")
+    assert Fraction(0) not in ONE.epsilons

@@ -1,0 +1,66 @@
+"""Text for people: short, aligned, and harmless to a terminal."""
+
+import pytest
+
+from jobs import views
+from jobs.attempts import Attempt
+from jobs.plan import Action, Planned, State
+from tests.examples import cell
+
+
+def planned(seed: int, state: State) -> Planned:
+    action: Action = "done" if state == "completed" else "give_up" if state == "failed" else "wait"
+    return Planned(cell=cell(seed), action=action, state=state, reason=f"because {seed}")
+
+
+@pytest.mark.parametrize(
+    ("labels", "text"),
+    [
+        (["a/b/s0", "a/b/s1", "a/b/s2", "a/b/s5"], "a/b/s0-2,5"),
+        (["a/b/s3"], "a/b/s3"),
+        (["x", "y"], "x, y"),
+        (["a/s0", "b/s0", "c/s0", "d/s0", "e/s0"], "a/s0, b/s0, c/s0 and 2 more groups"),
+    ],
+)
+def test_labels_are_drawn_together(labels: list[str], text: str) -> None:
+    assert views.compressed(labels) == text
+
+
+@pytest.mark.parametrize(
+    ("states", "text"),
+    [
+        (["completed"] * 3, "███ 3/3"),
+        (["completed", "running", "pending"], "█▒░ 1/3 1 running"),
+        (["completed", "failed"], "█✗ 1/2 1 failed"),
+        (["new"] * 40, "░░░░░░░░░░ 0/40"),
+    ],
+)
+def test_matrix_cells(states: list[State], text: str) -> None:
+    items = [planned(seed, state) for seed, state in enumerate(states)]
+    assert views.matrix(items)[1] == f"digits/small-lif  {text}"
+
+
+def test_status_names_what_failed_and_why() -> None:
+    items = [planned(0, "completed"), planned(1, "failed")]
+    last = Attempt(number=1, state="failed", reason="NotFinite: the loss became nan")
+    lines = views.status_text(items, {items[1].cell.training_id: last}, "", "x")
+    assert "2 cells: 1 completed · 1 failed" in lines
+    assert any("NotFinite: the loss became nan" in line for line in lines)
+
+
+def test_escape_codes_do_not_reach_the_terminal() -> None:
+    assert views.clean("\x1b[2Jgone\x07\u202e") == "?[2Jgone??"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s"), (99, "99 s"), (600, "10 min"), (36000, "10.0 h")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert views.duration(seconds) == text
+
+
+def test_hours_are_estimated_from_finished_cells() -> None:
+    done, todo = planned(0, "completed"), planned(1, "new")
+    todo = Planned(cell=todo.cell, action="train", state="new", reason="new")
+    text = views.estimate([done, todo], {done.cell.training_id: 7200.0})
+    assert text == "about 2 core hours (from 1 finished cell)"
