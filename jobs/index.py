@@ -58,8 +58,8 @@ class Index:
             self.written = root.index.stat().st_mtime_ns
         for line in _lines(root.index):
             try:
-                self.entries[line["id"]] = _entry(line)
-            except (KeyError, TypeError):  # written by another version of this program
+                self.entries[line[0]] = _entry(line)
+            except (LookupError, TypeError, ValueError):  # torn, or written by another version
                 continue
 
     def save(self) -> None:
@@ -77,32 +77,39 @@ class Index:
             file.write(b"".join(files.dumps(line) for line in lines))
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
+def _lines(path: Path) -> list[Any]:
     """All lines of the index, parsed as one document where none is torn."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return []
     try:
-        found: list[dict[str, Any]] = json.loads(b"[" + data.rstrip().replace(b"\n", b",") + b"]")
+        found: list[Any] = json.loads(b"[" + data.rstrip().replace(b"\n", b",") + b"]")
     except ValueError:
-        found = list(files.read_lines(path))
+        found = [_line_or_none(line) for line in data.split(b"\n")]
     return found
 
 
-def _entry(line: dict[str, Any]) -> Entry:
-    tried = {values["number"]: Attempt(**values) for values in line["attempts"]}
-    return Entry(line["trained"], line["names"], line["rows"], tried, line["stamp"])
+def _line_or_none(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
 
 
-def _line(key: str, entry: Entry) -> dict[str, Any]:
-    default = Attempt(number=0)
+def _line(key: str, entry: Entry) -> list[Any]:
+    """A line of the index; a list is read twice as fast as an object."""
+    default = vars(Attempt(number=0))
     tried = [
-        {k: v for k, v in vars(a).items() if v != getattr(default, k) and k != "process"}
-        for a in entry.attempts.values()
+        {k: v for k, v in vars(one).items() if v != default[k] and k != "process"}
+        for one in entry.attempts.values()
     ]
-    head = {"id": key, "trained": entry.trained, "names": entry.names, "stamp": entry.stamp}
-    return {**head, "rows": entry.rows, "attempts": tried}
+    return [key, entry.trained, entry.names, entry.rows, tried, entry.stamp]
+
+
+def _entry(line: list[Any]) -> Entry:
+    _, trained, names, rows, tried, stamp = line
+    return Entry(trained, names, rows, {one["number"]: Attempt(**one) for one in tried}, stamp)
 
 
 @lru_cache(maxsize=4096)

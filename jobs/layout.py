@@ -113,10 +113,14 @@ class SubmissionFiles:
         """One JSON line for each task: the cells it runs."""
         return self.folder / "array.jsonl"
 
-    @property
-    def cancel(self) -> Path:
-        """Present once the user cancelled; write-once."""
-        return self.folder / "cancel.json"
+    def cancel(self, task: int | None = None) -> Path:
+        """Present once the user cancelled a task, or the whole submission; write-once."""
+        name = "cancel.json" if task is None else f"cancel-{task}.json"
+        return self.folder / name
+
+    def cancelled(self, task: int) -> bool:
+        """Whether a task was cancelled, by itself or with its submission."""
+        return self.cancel().exists() or self.cancel(task).exists()
 
     @property
     def skipped(self) -> Path:

@@ -63,6 +63,7 @@ class Submission:
     Attributes:
         cells: training id → task.
         launcher: the process that sends, or sent, it.
+        cancelled: tasks that the user cancelled.
         skipped: task → reason, for tasks that found they could not or need not run.
         local: task → what the local queue did.
     """
@@ -75,7 +76,7 @@ class Submission:
     cells: Mapping[str, int]
     chunks: tuple[Chunk, ...]
     parameters: dict[str, Any]
-    cancelled: bool = False
+    cancelled: frozenset[int] = frozenset()
     skipped: Mapping[int, str]
     local: Mapping[int, LocalTask]
 
@@ -86,7 +87,7 @@ class Submission:
 
     def startable(self, task: int) -> bool:
         """Whether a task that was not started yet may start."""
-        return not self.cancelled and task not in self.skipped
+        return task not in self.cancelled and task not in self.skipped
 
     def chunk_of(self, task: int) -> Chunk:
         """The array that holds a task."""
@@ -184,7 +185,7 @@ def read(root: RunRoot, number: int) -> Submission:
         cells=plan["cells"],
         chunks=tuple(_chunk(paths, data) for data in plan["chunks"]),
         parameters=plan,
-        cancelled=paths.cancel.exists(),
+        cancelled=_cancelled(paths, plan["chunks"]),
         skipped=_skipped(paths),
         local=_local(paths),
     )
@@ -201,6 +202,14 @@ def _chunk(paths: SubmissionFiles, data: dict[str, Any]) -> Chunk:
         job_id=sent["job_id"] if sent else None,
         intended=intent["at"] if intent else None,
         refused=paths.refused(number).exists(),
+    )
+
+
+def _cancelled(paths: SubmissionFiles, chunks: Sequence[dict[str, Any]]) -> frozenset[int]:
+    if paths.cancel().exists():
+        return frozenset(task for chunk in chunks for task in chunk["tasks"])
+    return frozenset(
+        int(path.stem.partition("-")[2]) for path in paths.folder.glob("cancel-*.json")
     )
 
 
@@ -251,9 +260,11 @@ def sent(paths: SubmissionFiles, chunk: int, job_id: str, tasks: Sequence[int], 
     files.create(paths.sent(chunk), files.dumps(line))
 
 
-def cancel(paths: SubmissionFiles, at: float) -> bool:
-    """Say that a submission is cancelled; False if it was before."""
-    return files.create(paths.cancel, files.dumps({"at": at, **processes.this().data()}))
+def cancel(paths: SubmissionFiles, tasks: Sequence[int] | None, at: float) -> None:
+    """Say that some tasks of a submission are cancelled, or the whole of it (None)."""
+    data = files.dumps({"at": at, **processes.this().data()})
+    for path in [paths.cancel()] if tasks is None else [paths.cancel(task) for task in tasks]:
+        files.create(path, data)
 
 
 def skip(paths: SubmissionFiles, task: int, reason: str) -> None:

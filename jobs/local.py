@@ -123,7 +123,7 @@ class Queue:
         self.root, self.have = root, have
         self.held: dict[tuple[int, int], Held] = {}
         self.closed: set[int] = set()
-        self.cancelled: dict[int, float] = {}
+        self.cancelled: dict[tuple[int, int], float] = {}
 
     def step(self) -> bool:
         """Look once at everything; False when nothing runs and nothing waits."""
@@ -150,7 +150,7 @@ class Queue:
                 gpus, cpus = need(shape_of(submission, task), self.have)
                 devices = tuple(filter(None, known.devices.split(",")))[:gpus]
                 self.held[key] = Held(submission.number, task, known.process, devices, cpus)
-                if submission.cancelled:
+                if task in submission.cancelled:
                     self._kill_when_late(key)
             elif not known.ended:
                 self._note(submission.number, {"event": "end", "task": task, "at": time.time()})
@@ -161,7 +161,7 @@ class Queue:
 
     def _kill_when_late(self, key: tuple[int, int]) -> None:
         """A cancelled task stops by itself; one that hangs is killed with all it started."""
-        since = self.cancelled.setdefault(key[0], time.monotonic())
+        since = self.cancelled.setdefault(key, time.monotonic())
         if time.monotonic() - since > CANCEL_GRACE_S:
             os.kill(self.held[key].process.pid, signal.SIGKILL)
 

@@ -4,7 +4,6 @@ Clock, disk and scheduler come in as arguments; `plan` prints what `submit` woul
 same objects, and resuming is planning again.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -186,18 +185,20 @@ def _tally(attempts: Sequence[Attempt]) -> str:
 
 def _exhausted(attempts: Sequence[Attempt]) -> str:
     """Why a cell is given up, or nothing."""
-    counts: Counter[str] = Counter()
+    stops = failures = 0
     for attempt in attempts:
         state = attempt.state or "lost"
         if state in _NEUTRAL:
             continue
         if attempt.deterministic:
             return f"{attempt.signature or attempt.reason}; the same error would come again"
-        free = state in _INTERRUPTIONS and (attempt.advanced or not attempt.claimed)
-        counts["free" if free else "failures"] += 1
-    if counts["failures"] >= FAILURES:
+        if state in _INTERRUPTIONS and (attempt.advanced or not attempt.claimed):
+            stops += 1
+        else:
+            failures += 1
+    if failures >= FAILURES:
         last = attempts[-1]
-        return f"{counts['failures']} failures, last: {last.reason or last.state or 'lost'}"
-    if counts["free"] >= FREE_RETRIES:
-        return f"interrupted {counts['free']} times"
+        return f"{failures} failures, last: {last.reason or last.state or 'lost'}"
+    if stops >= FREE_RETRIES:
+        return f"interrupted {stops} times"
     return ""

@@ -13,7 +13,7 @@ from jobs import files, ledger, local, scheduler, snapshot, survey
 from jobs.cell import Cell, Manifest, Resources
 from jobs.errors import EnvironmentFault, NewerLayout, Refused
 from jobs.layout import FORMAT, RunRoot, SubmissionFiles
-from jobs.ledger import Cluster, Submission
+from jobs.ledger import Chunk, Cluster, Submission
 from jobs.plan import SENT, Live, Planned, Progress, plan
 from jobs.request import JobRequest, Task, requests, tasks, work_order
 from jobs.scheduler import Answer
@@ -275,24 +275,33 @@ def _send_chunk(paths: SubmissionFiles, request: JobRequest, options: Options) -
     return job_id
 
 
-def cancel(root: RunRoot, found: Sequence[Submission], run: Callable[[list[str]], None]) -> int:
-    """Cancel submissions: their cancel file first, then one scancel per array.
+def cancel(
+    root: RunRoot, chosen: Mapping[int, Sequence[int]], run: Callable[[list[str]], None]
+) -> None:
+    """Cancel tasks: their cancel files first, then one scancel for each submission.
 
     Args:
         root: the run root.
-        found: what to cancel.
+        chosen: submission number → its tasks that are to end.
         run: runs a command, raising an error of ours if it fails.
-
-    Returns:
-        How many submissions were not cancelled before.
     """
-    count = 0
-    for submission in found:
-        count += ledger.cancel(root.submission(submission.number), time.time())
-        for chunk in submission.chunks:
-            if submission.cluster == "slurm" and chunk.job_id:
-                run(["scancel", chunk.job_id])
-    return count
+    for number, ending in chosen.items():
+        submission = ledger.read(root, number)
+        whole = set(ending) >= set(submission.tasks)
+        ledger.cancel(root.submission(number), None if whole else ending, time.time())
+        jobs = [job for chunk in submission.chunks for job in _jobs(chunk, ending)]
+        if jobs:
+            run(["scancel", *jobs])
+
+
+def _jobs(chunk: Chunk, ending: Sequence[int]) -> list[str]:
+    """SLURM's ids of tasks of an array: that of the array alone where it ends as a whole."""
+    if chunk.job_id is None:
+        return []
+    places = [place for place, task in enumerate(chunk.tasks) if task in ending]
+    if len(places) == len(chunk.tasks):
+        return [chunk.job_id]
+    return [chunk.position_job(place) for place in places]
 
 
 def go_on(root: RunRoot, seen: Situation) -> None:

@@ -6,6 +6,7 @@ the submission's folder.
 
 import os
 import re
+import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,12 +38,18 @@ class Payload:
         """Run a task to its end."""
         processes.die_with_parent()
         self._run = TaskRun(Path(path), index, dict(os.environ))
+        signal.signal(signal.SIGTERM, self._note_end)
         self._run.run()
 
     def checkpoint(self, path: str, index: int) -> DelayedSubmission:
         """Called by submitit on preemption or near the time limit: save, end, run again."""
         self._run.stop()
         return DelayedSubmission(Payload(), path, index)
+
+    def _note_end(self, signum: int, frame: object) -> None:
+        """SLURM sends TERM to every process of a job; the ranks act on it, the task waits."""
+        del signum, frame
+        self._run.told_to_end = True
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

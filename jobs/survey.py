@@ -212,7 +212,7 @@ def _local_state(submission: Submission, task: int) -> Live | None:
     started = submission.local.get(task)
     name = f"submission {submission.number}"
     if started is None:
-        return None if submission.cancelled else Live(state="queued", job=name)
+        return None if task in submission.cancelled else Live(state="queued", job=name)
     if started.ended:
         return None
     match processes.alive(started.process):
@@ -250,7 +250,7 @@ def _unsent_state(
     alive = processes.alive(submission.launcher)
     if alive or (alive is None and now - submission.at < ledger.STALE_INTENT_S):
         return Live(state="queued", job=name)
-    if chunk.intended is None or submission.cancelled:
+    if chunk.intended is None or submission.cancelled.issuperset(chunk.tasks):
         return None
     if answer is None or not answer.reachable or answer.asked_at < chunk.intended:
         return Live(state="unknown", job=name)
@@ -277,7 +277,7 @@ def explained(
 
 def _cause(root: RunRoot, last: Attempt, answer: Answer | None) -> Attempt:
     paths = root.submission(last.submission)
-    if last.submission and paths.cancel.exists():
+    if last.submission and paths.cancelled(last.task):
         return replace(last, state="cancelled", reason="cancelled by the user")
     word = next(files.read_lines(paths.ended), {}).get(last.job_id)
     if word is None:

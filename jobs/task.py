@@ -41,9 +41,11 @@ def unfinished(root: RunRoot, order: Mapping[str, Any]) -> bool:
     return bool(missing_rows(cell, order))
 
 
-def obstacle(root: RunRoot, paths: SubmissionFiles, order: Mapping[str, Any]) -> str | None:
-    """Why a work order cannot or need not run now, or None."""
-    if paths.cancel.exists():
+def obstacle(
+    root: RunRoot, paths: SubmissionFiles, index: int, order: Mapping[str, Any]
+) -> str | None:
+    """Why a work order of a task cannot or need not run now, or None."""
+    if paths.cancelled(index):
         return "cancelled before it started"
     if not unfinished(root, order):
         return "everything is recorded already"
@@ -79,6 +81,7 @@ class TaskRun:
         self.node = int(env.get("SLURM_NODEID", "0"))
         self.agent: subprocess.Popen[bytes] | None = None
         self.stopping = False
+        self.told_to_end = False
 
     def run(self) -> None:
         """Run every cell of the task that can and need run; returns when nothing is left."""
@@ -116,7 +119,7 @@ class TaskRun:
         """The first work order that can run, or why there is none."""
         reasons = []
         for order in orders:
-            reason = obstacle(self.root, self.paths, order)
+            reason = obstacle(self.root, self.paths, self.index, order)
             if reason is None:
                 return order, ""
             reasons.append(reason)
@@ -161,11 +164,14 @@ class TaskRun:
         for poll in itertools.count():
             if self.agent.poll() is not None:
                 break
-            if not cancelled and poll % CANCEL_POLLS == 0 and self.paths.cancel.exists():
+            if not cancelled and poll % CANCEL_POLLS == 0 and self._cancelled():
                 cancelled = True
                 self.agent.send_signal(signal.SIGUSR2)
             time.sleep(POLL_S)
-        return cancelled or self.paths.cancel.exists()
+        return cancelled or self._cancelled()
+
+    def _cancelled(self) -> bool:
+        return self.paths.cancelled(self.index)
 
     def _conclude(self, order: dict[str, Any], *, cancelled: bool) -> None:
         """Say how an attempt ended that could not say it itself."""
@@ -176,6 +182,10 @@ class TaskRun:
             return
         if cancelled:
             attempts.end(attempt, "cancelled", "cancelled by the user", ended=time.time())
+            return
+        if self.stopping or self.told_to_end:
+            # the signal came before the ranks could handle it
+            attempts.end(attempt, "preempted", "stopped by a signal", ended=time.time())
             return
         tail = log_tail(attempt.log(0))
         reason = f"its ranks died (torchrun ended with code {self.agent.returncode})"

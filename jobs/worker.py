@@ -75,7 +75,7 @@ def _claimed(job: Job, order: Mapping[str, Any], *, first: bool) -> int:
         # rank 0 need not be on the node whose task made the claim
         return max(distributed.gather_objects(job.world, int(os.environ.get("SPIKEGRID_CLAIM", 0))))
     number = 0
-    if job.world.rank == 0 and task.obstacle(job.root, job.paths, order) is None:
+    if job.world.rank == 0 and task.obstacle(job.root, job.paths, job.index, order) is None:
         number = task.claim(job.root, job.paths, job.index, order, os.environ)
     return distributed.broadcast_object(job.world, number)
 
@@ -86,7 +86,7 @@ def _attempt(run: CellRun) -> bool:
         try:
             _run(run)
         except Stopped:
-            cancelled = run.job.paths.cancel.exists()
+            cancelled = run.job.paths.cancelled(run.job.index)
             state: EndState = "cancelled" if cancelled else "preempted"
             _end(run, state, "cancelled by the user" if cancelled else "stopped by a signal")
         except Fenced:

@@ -72,8 +72,8 @@ def test_what_happened_is_added_beside(tmp_path: Path) -> None:
     root = run_root(tmp_path)
     paths = submission(root, [cell(0), cell(1)])
     ledger.skip(paths, 1, "everything is recorded already")
-    ledger.cancel(paths, 9.0)
+    ledger.cancel(paths, [0], 9.0)
     found: Submission = ledger.read(root, 1)
-    assert found.cancelled
+    assert found.cancelled == {0}
     assert found.skipped == {1: "everything is recorded already"}
     assert not found.startable(0)

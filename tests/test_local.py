@@ -82,7 +82,7 @@ def test_a_cancelled_submission_has_no_work(tmp_path: Path) -> None:
     root = run_root(tmp_path)
     paths = submission(root, [cell()], "local")
     assert local.has_work(ledger.read(root, 1))
-    ledger.cancel(paths, 1.0)
+    ledger.cancel(paths, None, 1.0)
     assert not local.has_work(ledger.read(root, 1))
 
 

@@ -170,7 +170,7 @@ def test_the_cause_of_a_silent_end(tmp_path: Path, told: Answer, state: str) -> 
 def test_a_cancelled_job_never_looks_lost(tmp_path: Path) -> None:
     root = run_root(tmp_path)
     sent(root)
-    ledger.cancel(root.submission(1), 200.0)
+    ledger.cancel(root.submission(1), None, 200.0)
     attempts.claim(root.cell(ONE.training_id), {"submission": 1, "job_id": "77_0"}, b"{}")
     known = survey.progress(root, [ONE], Index(root))
     explained = survey.explained(root, known, {}, answer())

@@ -21,34 +21,34 @@ def root(tmp_path: Path) -> RunRoot:
 
 
 def test_a_new_cell_has_no_obstacle(root: RunRoot) -> None:
-    assert obstacle(root, submission(root, [ONE]), ORDER) is None
+    assert obstacle(root, submission(root, [ONE]), 0, ORDER) is None
 
 
 def test_a_recorded_cell_need_not_run(root: RunRoot) -> None:
     paths = submission(root, [ONE])
     finish(root, ONE)
-    assert obstacle(root, paths, ORDER) == "everything is recorded already"
+    assert obstacle(root, paths, 0, ORDER) == "everything is recorded already"
 
 
 def test_an_untrained_parent_is_an_obstacle(root: RunRoot) -> None:
     child = cell(1, parent=ONE)
     order = work_order(child, child.rows)
     paths = submission(root, [child])
-    assert f"parent {ONE.training_id} is not trained" in str(obstacle(root, paths, order))
+    assert f"parent {ONE.training_id} is not trained" in str(obstacle(root, paths, 0, order))
     finish(root, ONE)
-    assert obstacle(root, paths, order) is None
+    assert obstacle(root, paths, 0, order) is None
 
 
 def test_a_cancelled_submission_starts_nothing(root: RunRoot) -> None:
     paths = submission(root, [ONE])
-    ledger.cancel(paths, 1.0)
-    assert obstacle(root, paths, ORDER) == "cancelled before it started"
+    ledger.cancel(paths, None, 1.0)
+    assert obstacle(root, paths, 0, ORDER) == "cancelled before it started"
 
 
 def test_a_living_attempt_is_an_obstacle(root: RunRoot) -> None:
     paths = submission(root, [ONE])
     attempts.claim(root.cell(ONE.training_id), {}, b"{}")
-    assert "attempt 1" in str(obstacle(root, paths, ORDER))
+    assert "attempt 1" in str(obstacle(root, paths, 0, ORDER))
 
 
 def test_only_missing_rows_are_computed(root: RunRoot) -> None:

@@ -8,6 +8,7 @@ import time
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from jobs import finding, ledger, local, sending, site, survey
@@ -38,13 +39,13 @@ class View:
     seen: Situation
     index: survey.Index
 
-    @property
+    @cached_property
     def last(self) -> dict[str, Attempt]:
         """The last attempt of each training that has one."""
         known = self.seen.known.items()
         return {key: value.attempts[-1] for key, value in known if value.attempts}
 
-    @property
+    @cached_property
     def seconds(self) -> dict[str, float]:
         """Seconds that the attempts of each training took."""
         known = self.seen.known.items()

@@ -50,31 +50,32 @@ def resume(args: Namespace, console: Console) -> int:
 
 
 def cancel(args: Namespace, console: Console) -> int:
-    """Cancel every live submission of a manifest, or of all."""
+    """Cancel what is queued or running of a manifest, or of all."""
     where = context.place(args)
-    names = {manifest.name for manifest in context.manifests(where, args.manifest)}
-    views_of = [
-        context.view(where, manifest, args, max_age=0.0)
-        for manifest in context.manifests(where, args.manifest)
-    ]
-    held = {key for view in views_of for key in view.seen.holders}
-    found = {
-        submission.number: submission
-        for view in views_of
-        for submission in view.seen.found
-        if submission.manifest in names and held & submission.cells.keys()
-    }
-    count = len({key for s in found.values() for key in s.cells} & held)
-    if not found:
+    chosen: dict[int, set[int]] = {}
+    wanted: set[str] = set()
+    ending: set[str] = set()
+    for manifest in context.manifests(where, args.manifest):
+        view = context.view(where, manifest, args, max_age=0.0)
+        wanted |= view.seen.holders.keys() & {cell.training_id for cell in view.cells}
+        for submission in view.seen.found:
+            tasks = {submission.cells[key] for key in submission.cells.keys() & wanted}
+            if tasks:
+                chosen.setdefault(submission.number, set()).update(tasks)
+                ending |= {key for key, task in submission.cells.items() if task in tasks}
+    if not chosen:
         console.data("nothing of it is queued or running")
         return 0
-    if count > ASK_FROM and not args.yes and not _agreed(f"cancel {count} cells?", console):
+    many = views.count(len(wanted), "cell")
+    if len(wanted) > ASK_FROM and not args.yes and not _agreed(f"cancel {many}?", console):
         return 1
-    sending.cancel(where.root, list(found.values()), _run)
-    console.data(
-        f"cancelled {views.count(count, 'cell')}; running ones save a checkpoint first\n"
-        f"next: {command('resume', *([args.manifest] if args.manifest else []))}".split("\n")
-    )
+    sending.cancel(where.root, {n: sorted(tasks) for n, tasks in chosen.items()}, _run)
+    if others := len(ending - wanted):
+        console.note(
+            f"{views.count(others, 'other cell')} in the same jobs (cells_per_job) end too"
+        )
+    console.data(f"cancelled {many}; running ones save a checkpoint first")
+    console.data(f"next: {command('resume', *filter(None, [args.manifest]))}")
     return 0
 
 

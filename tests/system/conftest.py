@@ -90,7 +90,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 def _stop_everything(root: RunRoot) -> None:
     """Cancel what a failed test left, so that nothing outlives it."""
     for number in ledger.numbers(root):
-        ledger.cancel(root.submission(number), time.time())
+        ledger.cancel(root.submission(number), None, time.time())
     until(lambda: not local.is_running(root), "the end of the queue", 150)
 
 

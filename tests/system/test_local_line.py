@@ -111,6 +111,16 @@ def test_an_edit_after_submit_changes_nothing(
     assert attempts.read(bench.cell(), 1).state == "completed"
 
 
+def test_cancelling_a_part_leaves_the_rest(bench: Bench, tmp_path: Path) -> None:
+    study = manifest(tmp_path, epochs=6)
+    bench("submit", str(study), "--cluster", "local", "--max-parallel", "1")
+    assert "cancelled 1 cell" in bench("cancel", "study", "--only", "regime=adversarial")
+    bench("submit", str(study), "--cluster", "local", "--only", "regime=clean", "--wait")
+    states = bench.states(study)
+    assert states["digits/small-lif/clean/s0"] == "completed"
+    assert states["digits/small-lif/adversarial/s0"] in {"new", "cancelled"}
+
+
 def test_a_second_launcher_finds_the_cells_taken(bench: Bench, tmp_path: Path) -> None:
     study = manifest(tmp_path, epochs=30)
     bench("submit", str(study), "--cluster", "local")
