@@ -66,7 +66,7 @@ class Job:
 
     def stopping(self) -> bool:
         """Whether any rank was told to stop; every rank must ask."""
-        return distributed.any_flag(self.world, flag=self.stop.up)
+        return distributed.any_of(self.world, self.stop.up)[0]
 
     def dataset(self, spec: TrainingSpec) -> Data:
         """The data set of a training, read once for all cells of the job."""

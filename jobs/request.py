@@ -62,12 +62,11 @@ def work_order(cell: Cell, rows: Iterable[str]) -> dict[str, Any]:
         cell: what to train and evaluate.
         rows: keys of the rows that are missing (`jobs.cell.row_key`).
     """
-    spec = _of_setting(cell.training)
     return {
         "training_id": cell.training_id,
         "label": cell.label,
-        "spec": {**spec, "seed": cell.training.seed, "start": cell.training.start},
-        "evaluation": _plain(cell.evaluation),
+        "spec": _spec(cell.training),
+        "evaluation": _plain(cell.evaluation, [cell.evaluation]),
         "attacks": _attacks(cell, tuple(rows)),
         "files": dict(cell.files),
     }
@@ -86,29 +85,32 @@ def _epsilons(rows: tuple[str, ...]) -> dict[str, list[str]]:
 def _attacks(cell: Cell, rows: tuple[str, ...]) -> list[dict[str, Any]]:
     missing = _epsilons(rows)
     return [
-        {"id": key, "attack": _plain(attack), "epsilons": missing[key]}
+        {"id": key, "attack": _plain(attack, [attack]), "epsilons": missing[key]}
         for key, attack in cell.attack_ids.items()
         if key in missing
     ]
 
 
-_plains: dict[tuple[int, ...], tuple[object, Any]] = {}
+_known: dict[tuple[int, ...], tuple[object, Any]] = {}
 
 
-def _plain(part: object) -> Any:
-    """`identity.plain`, remembered by object identity: cells of one manifest share their parts."""
-    if (id(part),) not in _plains:
-        _plains[id(part),] = part, identity.plain(part)
-    return _plains[id(part),][1]
+def _plain(value: object, parts: Sequence[object]) -> Any:
+    """`identity.plain`, remembered by what determines it: cells of one manifest share their parts.
+
+    Args:
+        value: what to make plain; kept, so that the ids of its parts stay theirs.
+        parts: the objects in it that matter.
+    """
+    key = tuple(map(id, parts))
+    if key not in _known:
+        _known[key] = value, identity.plain(value)
+    return _known[key][1]
 
 
-def _of_setting(training: TrainingSpec) -> dict[str, Any]:
-    """`identity.plain` of a training, equal for all that differ in seed and start alone."""
-    key = tuple([id(v) for name, v in vars(training).items() if name not in {"seed", "start"}])
-    if key not in _plains:
-        _plains[key] = training, identity.plain(training)
-    found: dict[str, Any] = _plains[key][1]
-    return found
+def _spec(training: TrainingSpec) -> dict[str, Any]:
+    own = {"seed": training.seed, "start": training.start}
+    shared = [value for name, value in vars(training).items() if name not in own]
+    return {**_plain(training, shared), **own}
 
 
 def tasks(work: Sequence[tuple[Cell, dict[str, Any]]]) -> list[Task]:

@@ -67,7 +67,7 @@ def _is_as_it_was(folder: str, entry: Entry) -> bool:
     """
     if not entry.stamp or _stamp(f"{folder}/{_EVALUATIONS}") != entry.stamp:
         return False
-    following = max(entry.attempts, default=0) + 1  # what the next claim would take
+    following = next(reversed(entry.attempts), 0) + 1  # what the next claim would take
     return not os.access(f"{folder}/{_attempt_below(following)}", os.F_OK)
 
 

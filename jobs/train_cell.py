@@ -43,9 +43,9 @@ def train(run: CellRun, data: Data) -> None:
         else:
             training.advance()
             run.step = training.step
-        stopping = run.job.stopping()
-        due = time.monotonic() - saved > max(SAVE_S, SAVE_SHARE * cost)
-        if stopping or distributed.broadcast_object(world, due):
+        due = run.leads and time.monotonic() - saved > max(SAVE_S, SAVE_SHARE * cost)
+        stopping, due = distributed.any_of(world, run.job.stop.up, due)
+        if stopping or due:
             before = time.monotonic()
             _save(run, training, best, codes)
             saved, cost = time.monotonic(), time.monotonic() - before

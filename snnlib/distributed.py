@@ -67,9 +67,11 @@ def total(world: World, values: Tensor) -> Tensor:
     return values
 
 
-def any_flag(world: World, *, flag: bool) -> bool:
-    """Whether the flag is up on any process."""
-    return bool(total(world, torch.tensor(int(flag))) > 0)
+def any_of(world: World, *flags: bool) -> tuple[bool, ...]:
+    """Which flags are up on any process; one collective for all of them."""
+    if world.size == 1:
+        return flags
+    return tuple(total(world, torch.tensor(flags)).bool().tolist())
 
 
 def gather_objects(world: World, item: Object) -> list[Object]:

@@ -1,9 +1,11 @@
 """Job requests are data: what will be sent can be read before it is."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
+from jobs import identity
 from jobs.cell import Resources
 from jobs.request import (
     Rendezvous,
@@ -22,6 +24,16 @@ ONE = cell()
 def test_a_work_order_holds_only_missing_rows() -> None:
     order = work_order(ONE, ONE.rows[2:])
     assert [(a["attack"]["name"], a["epsilons"]) for a in order["attacks"]] == [("fgsm", ["8/255"])]
+
+
+def test_shared_parts_of_work_orders_are_exact() -> None:
+    first, second = cell(0), cell(1, parent=cell(0))
+    for one in (first, second, replace(first, training=replace(first.training, seed=7))):
+        order = work_order(one, one.rows)
+        assert order["spec"] == identity.plain(one.training)
+        assert [a["attack"] for a in order["attacks"]] == [
+            identity.plain(attack) for attack in one.attack_ids.values()
+        ]
 
 
 @pytest.mark.parametrize(("per_job", "sizes"), [(1, [1] * 5), (2, [2, 2, 1]), (9, [5])])

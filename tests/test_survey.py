@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs import attempts, files, ledger, processes, records, survey
+from jobs.index import TICK_NS
 from jobs.layout import RunRoot
 from jobs.scheduler import Answer
 from jobs.slurm_text import JobAnswer, Limits
@@ -67,6 +68,70 @@ def test_a_new_record_is_seen_over_a_warm_index(tmp_path: Path) -> None:
     records.write(root.cell(ONE.training_id), record(ONE, late, (Fraction(2, 255),)))
     known = survey.progress(root, [ONE], Index(root))[ONE.training_id]
     assert known.rows == frozenset(ONE.rows[:2])
+
+
+def settled(root: RunRoot) -> Index:
+    """The index of a run root whose newest change lies well before it."""
+    for _ in range(2):
+        index = Index(root)
+        survey.progress(root, [ONE], index)
+        index.save()
+        later = root.index.stat().st_mtime_ns + 2 * TICK_NS
+        os.utime(root.index, ns=(later, later))
+    return Index(root)
+
+
+def test_a_settled_cell_is_not_listed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = run_root(tmp_path)
+    finish(root, ONE, attacks=1)
+    index = settled(root)
+    monkeypatch.setattr(records, "names", None)
+    assert survey.progress(root, [ONE], index)[ONE.training_id].rows == frozenset(ONE.rows[:1])
+
+
+def test_a_cell_that_just_changed_is_not_settled(tmp_path: Path) -> None:
+    root = run_root(tmp_path)
+    finish(root, ONE, attacks=1)
+    for _ in range(3):
+        index = Index(root)
+        survey.progress(root, [ONE], index)
+        index.save()
+    assert Index(root).entries[ONE.training_id].stamp == 0
+
+
+def test_a_new_record_is_seen_in_a_settled_cell(tmp_path: Path) -> None:
+    root = run_root(tmp_path)
+    finish(root, ONE, attacks=1)
+    index = settled(root)
+    finish(root, ONE)
+    assert survey.progress(root, [ONE], index)[ONE.training_id].rows == frozenset(ONE.rows)
+
+
+def test_a_new_attempt_is_seen_in_a_settled_cell(tmp_path: Path) -> None:
+    root = run_root(tmp_path)
+    finish(root, ONE, attacks=1)
+    paths = root.cell(ONE.training_id)
+    attempts.end(paths.attempt(attempts.claim(paths, {}, b"{}")), "failed", "")
+    index = settled(root)
+    assert index.entries[ONE.training_id].stamp
+    attempts.claim(paths, {}, b"{}")
+    known = survey.progress(root, [ONE], index)[ONE.training_id]
+    assert [attempt.state for attempt in known.attempts] == ["failed", None]
+
+
+def test_a_cell_with_an_open_attempt_never_settles(tmp_path: Path) -> None:
+    root = run_root(tmp_path)
+    finish(root, ONE, attacks=1)
+    attempts.claim(root.cell(ONE.training_id), {}, b"{}")
+    assert settled(root).entries[ONE.training_id].stamp == 0
+
+
+def test_an_index_of_another_version_is_passed_over(tmp_path: Path) -> None:
+    root = run_root(tmp_path)
+    root.index.write_text('{"id": "0123456789abcdef"}\n["fedcba9876543210", true]\n7\n')
+    assert Index(root).entries == {}
 
 
 def test_a_torn_index_is_read_as_far_as_it_goes(tmp_path: Path) -> None:

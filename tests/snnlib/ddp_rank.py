@@ -52,11 +52,7 @@ def main(target: Path, world: World) -> None:
             counts.append([metrics.validation_correct, metrics.validation_total])
         else:
             losses.append(training.advance().loss)
-    flags = [
-        distributed.any_flag(world, flag=world.rank == 1),
-        distributed.any_flag(world, flag=False),
-    ]
-    assert flags == [world.size == 2, False]
+    assert distributed.any_of(world, world.rank == 1, False) == (world.size == 2, False)
     assert distributed.gather_objects(world, world.rank) == list(range(world.size))
     assert distributed.broadcast_object(world, world.rank) == 0
     distributed.barrier(world)
