@@ -1,0 +1,76 @@
+"""The launcher as a person meets it: whole processes on grids of up to ten thousand cells."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import pairwise
+
+from tests.bench import roots
+from tests.bench.measure import Measurement, Run, alternated, process, repeated
+from tests.bench.roots import REPOSITORY, Root
+
+SIZES = (100, 1_000, 10_000)
+
+
+def launch(*words: str, env: dict[str, str] | None = None) -> Run:
+    """One command of the launcher, without what the caller's environment says about run roots."""
+    clean = {k: v for k, v in (env or os.environ).items() if not k.startswith("SPIKEGRID_")}
+    return process([sys.executable, str(REPOSITORY / "launch.py"), *words], clean)
+
+
+def _on(root: Root, command: str, *words: str) -> Run:
+    """One command on a root; what it says must be about all of the root's cells."""
+    done = launch(command, str(root.manifest), "--root", str(root.path), *words)
+    if f"{root.cells:,} cells" not in done.output:
+        raise RuntimeError(f"{command}: does not speak of {root.cells:,} cells: {done.output}")
+    return done
+
+
+def cold(root: Root) -> Run:
+    """The first status, which reads every record; the second one settles the index."""
+    for path in (root.path / "cache").iterdir():
+        path.unlink()
+    first = _on(root, "status")
+    _on(root, "status")
+    return first
+
+
+def help_text() -> Iterator[Measurement]:
+    """`launch.py --help`."""
+    runs = repeated(lambda: launch("--help"))
+    yield Measurement(what="--help", unit="s", values=_seconds(runs), target=0.15)
+
+
+def grid() -> Iterator[Measurement]:
+    """`plan` and `status` of the largest grid: time and memory."""
+    root = roots.ready(SIZES[-1])
+    cells = f"{root.cells:,} cells"
+    yield Measurement(what=f"status, no index, {cells}", unit="s", values=(cold(root).seconds,))
+    for command, target in (("plan", 1.0), ("status", 0.5)):
+        runs = repeated(partial(_on, root, command))
+        what = f"{command}, {cells}"
+        yield Measurement(what=what, unit="s", values=_seconds(runs), target=target)
+        peak = tuple(run.memory_mb for run in runs)
+        yield Measurement(what=f"memory of {what}", unit="MB", values=peak, target=200.0)
+
+
+def growth() -> Iterator[Measurement]:
+    """What ten times as many cells cost, measured side by side."""
+    made = [roots.ready(size) for size in SIZES]
+    for root in made:
+        cold(root)
+    for command in ("plan", "status"):
+        for few, many in pairwise(made):
+            ratios = alternated(_timed(few, command), _timed(many, command))
+            what = f"{command}, {many.cells:,} : {few.cells:,} cells"
+            times = many.cells / few.cells
+            yield Measurement(what=what, unit="x", values=ratios, target=times)
+
+
+def _timed(root: Root, command: str) -> Callable[[], float]:
+    return lambda: _on(root, command).seconds
+
+
+def _seconds(runs: list[Run]) -> tuple[float, ...]:
+    return tuple(run.seconds for run in runs)
