@@ -44,6 +44,7 @@ class Attempt:
         claimed: it wrote a claim.
         submission: number of the submission that it belongs to; 0 if none.
         task: its task there.
+        host: the machine that claimed it.
         process: who wrote the claim.
         seconds: how long it took, as far as it said.
     """
@@ -59,6 +60,7 @@ class Attempt:
     claimed: bool = True
     submission: int = 0
     task: int = 0
+    host: str = ""
     process: processes.Process | None = None
     seconds: float = 0.0
 
@@ -88,6 +90,7 @@ def read(cell: CellFiles, number: int) -> Attempt:
         claimed=bool(claim),
         submission=claim.get("submission", 0),
         task=claim.get("task", 0),
+        host=claim.get("host", ""),
         process=processes.Process.of(claim) if claim else None,
         seconds=end.get("seconds", 0.0),
     )

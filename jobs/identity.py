@@ -83,14 +83,11 @@ def training_id(spec: TrainingSpec) -> str:
 
     Equal to `short_hash(canonical(spec))`; parts shared by many cells are serialised once.
     """
-    parts = (
-        ("dataset", _fragment(spec.dataset)),
-        ("model", _fragment(spec.model)),
-        ("regime", _fragment(spec.regime)),
-        ("seed", str(spec.seed)),
-        ("start", json.dumps(spec.start)),
+    start = "null" if spec.start is None else json.dumps(spec.start)
+    return short_hash(
+        f'{{"dataset":{_fragment(spec.dataset)},"model":{_fragment(spec.model)},'
+        f'"regime":{_fragment(spec.regime)},"seed":{spec.seed},"start":{start}}}'
     )
-    return short_hash("{" + ",".join(f'"{key}":{text}' for key, text in parts) + "}")
 
 
 def attack_id(attack: object, evaluation: Evaluation, dataset: str) -> str:

@@ -228,7 +228,7 @@ def status_text(
     broken = [item for item in own if item.state in _BROKEN]
     for item in broken[:10]:
         last = attempts.get(item.cell.training_id)
-        where = f" on {last.process.host}" if last and last.process else ""
+        where = f" on {last.host}" if last and last.host else ""
         lines.append(
             f"{item.state}: {item.cell.training_id[:8]} {item.cell.label}{where} · "
             f"{clean(last.reason if last and last.reason else item.reason)}"
@@ -258,7 +258,7 @@ def _group(item: Planned, last: Attempt | None, by: str) -> str:
         case "error":
             return last.signature or last.reason if last else ""
         case _:
-            return last.process.host if last and last.process else ""
+            return last.host if last else ""
 
 
 def as_data(item: Planned, last: Attempt | None) -> dict[str, Any]:

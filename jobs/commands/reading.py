@@ -144,11 +144,7 @@ def _story(where: Place, cell: Cell) -> dict[str, Any]:
         "folder": str(paths.folder),
         "spec": identity.plain(cell.training),
         "training": training and {k: v for k, v in training.items() if k != "history"},
-        "attempts": [
-            {k: v for k, v in vars(a).items() if k != "process"}
-            | {"host": a.process.host if a.process else ""}
-            for a in tried
-        ],
+        "attempts": [{k: v for k, v in vars(a).items() if k != "process"} for a in tried],
         "rows": [
             {
                 "attack": record.attack["name"],
