@@ -86,7 +86,7 @@ def read(cell: CellFiles, number: int) -> Attempt:
         reason=end.get("reason", ""),
         signature=end.get("signature", ""),
         deterministic=end.get("deterministic", False),
-        advanced=end.get("advanced", False) or _saved_something(cell, number),
+        advanced=end["advanced"] if "advanced" in end else _advanced(paths.events),
         claimed=bool(claim),
         submission=claim.get("submission", 0),
         task=claim.get("task", 0),
@@ -102,8 +102,9 @@ def _optional(path: Path) -> dict[str, Any]:
     return {}
 
 
-def _saved_something(cell: CellFiles, number: int) -> bool:
-    return cell.checkpoints.is_dir() and any(cell.checkpoints.glob(f"*.a{number:04d}"))
+def _advanced(events: Path) -> bool:
+    """Whether an attempt that was killed had saved or recorded something, by its own events."""
+    return any(line.get("event") in {"saved", "recorded"} for line in files.read_lines(events))
 
 
 def claim(cell: CellFiles, details: dict[str, Any], spec: bytes) -> int:

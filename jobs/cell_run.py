@@ -1,7 +1,6 @@
 """One attempt at one cell, as the ranks see it: what they share, and who may write."""
 
 import os
-import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any
 
 from jobs import attempts, files, identity, processes
 from jobs.layout import AttemptFiles, CellFiles, RunRoot, SubmissionFiles
+from jobs.processes import StopFlag
 from snnlib import datasets, distributed, repeatable
 from snnlib.datasets import Data
 from snnlib.distributed import World
@@ -26,19 +26,6 @@ class Fenced(Exception):
     """A younger attempt of the same training has taken over."""
 
 
-class StopFlag:
-    """Set by a signal, looked at between two steps."""
-
-    def __init__(self) -> None:
-        self.up = False
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
-            signal.signal(number, self._raise)
-
-    def _raise(self, signum: int, frame: object) -> None:
-        del signum, frame
-        self.up = True
-
-
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """One start of the ranks.
@@ -51,7 +38,6 @@ class Job:
         device: name of the device, for the record.
         stop: whether a signal came.
         threads: CPU threads of each rank.
-        terminal: file descriptor of the terminal of a foreground run, else None.
     """
 
     root: RunRoot
@@ -61,7 +47,6 @@ class Job:
     device: str
     stop: StopFlag
     threads: int
-    terminal: int | None
     loaded: dict[str, Data] = field(default_factory=dict)
 
     def stopping(self) -> bool:
@@ -134,13 +119,9 @@ class CellRun:
             files.append(self.files.events, {"at": time.time(), "event": what, **details})
 
     def say(self, text: str) -> None:
-        """One line for the log, and for the terminal of a foreground run."""
-        if not self.leads:
-            return
-        line = f"{time.strftime('%H:%M:%S')} {self.label}: {text}\n".encode()
-        os.write(1, line)
-        if self.job.terminal is not None:
-            os.write(self.job.terminal, line)
+        """One line for the log of the leading rank."""
+        if self.leads:
+            os.write(1, f"{time.strftime('%H:%M:%S')} {self.label}: {text}\n".encode())
 
     def guard(self) -> None:
         """Stop if a younger attempt has taken over.

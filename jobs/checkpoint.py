@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -133,9 +134,11 @@ def load_own(path: Path, sha256: str) -> Weights:
 
 
 def clear(cell: CellFiles) -> None:
-    """Delete the steps of a training that is done; its final network stays."""
+    """Delete the steps of a training that is done, and what killed saves left."""
     for folder in _folders(cell):
         _delete(folder)
+    for rest in cell.checkpoints.glob(f"{files.TEMPORARY}*"):
+        shutil.rmtree(rest, ignore_errors=True)
 
 
 def copied(weights: Mapping[str, Tensor]) -> Weights:
@@ -160,12 +163,12 @@ def _publish(
         for path in building.iterdir():
             _sync(path)
         files.replace(building / "COMPLETE", files.dumps({"files": hashes, **about}))
-        if not files.publish(building, target):
-            shutil.rmtree(building)
-    except (OSError, RuntimeError) as error:
-        shutil.rmtree(building, ignore_errors=True)
+        files.publish(building, target)
+    except (OSError, RuntimeError, SafetensorError) as error:
         # torch.save reports a full disk as a RuntimeError
         raise OSError(f"{target}: cannot save ({error}); older checkpoints are intact") from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
     return hashes
 
 
@@ -183,7 +186,8 @@ def _folders(cell: CellFiles) -> Iterator[Path]:
         names = os.listdir(cell.checkpoints)
     except FileNotFoundError:
         return
-    found = [(int(m[1]), int(m[2]), name) for name in names if (m := _STEP.fullmatch(name))]
+    # the attempt first: a younger one went on from the newest checkpoint that was whole
+    found = [(int(m[2]), int(m[1]), name) for name in names if (m := _STEP.fullmatch(name))]
     for _, _, name in sorted(found, reverse=True):
         yield cell.checkpoints / name
 

@@ -70,7 +70,7 @@ def _add_sending(found: dict[str, argparse.ArgumentParser]) -> None:
         one.add_argument("--cluster", choices=["auto", "slurm", "local", "debug"], default="auto")
         one.add_argument("--wait", action="store_true", help="wait for the end, with progress")
         one.add_argument("--max-parallel", type=_positive, metavar="N", help="jobs at once")
-        one.add_argument("--max-gpu-hours", type=float, metavar="H", help="refuse to send more")
+        one.add_argument("--max-gpu-hours", type=_hours, metavar="H", help="refuse to send more")
         one.add_argument("-n", "--dry-run", action="store_true", help="say it, do nothing")
     found["resume"].add_argument("--failed", action="store_true", help="what was given up, too")
     found["cancel"].add_argument("-y", "--yes", action="store_true", help="do not ask")
@@ -95,7 +95,7 @@ def _add_reading(found: dict[str, argparse.ArgumentParser]) -> None:
     logs = found["logs"]
     logs.add_argument("-f", "--follow", action="store_true", help="go on until it ends")
     logs.add_argument("--attempt", type=_positive, metavar="N")
-    logs.add_argument("--rank", type=int, default=0, metavar="R")
+    logs.add_argument("--rank", type=_rank, default=0, metavar="R")
     logs.add_argument("--failed", action="store_true", help="the last attempt that failed")
     found["explain"].add_argument("a", help=CELL)
     found["explain"].add_argument("b", help=CELL)
@@ -107,10 +107,23 @@ def _add_reading(found: dict[str, argparse.ArgumentParser]) -> None:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got '{text}'")
+    return int(text)
+
+
+def _rank(text: str) -> int:
+    return 0 if text == "0" else _positive(text)
+
+
+def _hours(text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = -1.0
+    if not 0 <= hours < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected hours, e.g. 12.5, got '{text}'")
+    return hours
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -121,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command is None:
         top.print_help()
         return 0
-    from jobs.errors import SpikegridError
+    from jobs.errors import EnvironmentFault, SpikegridError
 
     try:
         _check_packages()
@@ -135,6 +148,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # the reader of a pipe went away; Python would complain about it at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        sys.stderr.write(f"{_plain(str(error))}\n")
+        return EnvironmentFault.exit_code
 
 
 def _dispatch(args: argparse.Namespace) -> int:

@@ -1,10 +1,12 @@
 """What commands write: data to stdout, messages and progress to stderr. Nothing else prints."""
 
+import io
 import json
 import os
 import sys
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, TextIO
 
 from jobs.views import clean
@@ -21,7 +23,7 @@ class Console:
     """
 
     def __init__(self, out: TextIO | None = None, err: TextIO | None = None) -> None:
-        self._out, self._err = out or sys.stdout, err or sys.stderr
+        self._out, self._err = _harmless(out or sys.stdout), _harmless(err or sys.stderr)
         self.live = self._err.isatty() and os.environ.get("TERM") != "dumb"
         self._shown, self._shown_at = "", -LOG_EVERY_S
 
@@ -36,6 +38,10 @@ class Console:
         """Print one JSON document, with the version of its schema first."""
         self._out.write(json.dumps({"schema_version": 1, **value}, indent=1) + "\n")
         self._out.flush()
+
+    def echo(self, text: str) -> None:
+        """Pass on what a job in the foreground logs."""
+        self.data(text.rstrip("\n").split("\n"))
 
     def note(self, text: str) -> None:
         """Say something to the person."""
@@ -57,6 +63,15 @@ class Console:
         if self._shown and self.live:
             self._err.write("\r\x1b[K")
         self._shown = ""
+
+
+def _harmless(stream: TextIO | None) -> TextIO:
+    """A stream that takes every character; one that was closed takes everything and is silent."""
+    if stream is None:
+        return Path(os.devnull).open("w", encoding="utf-8")
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")
+    return stream
 
 
 def _width() -> int:

@@ -12,6 +12,7 @@ from snnlib import distributed, evaluate, models
 from snnlib.classifier import SpikingClassifier
 from snnlib.datasets import Data, Split
 from snnlib.evaluate import BatchOutcome
+from snnlib.spec.attack import FGSM, PGD, Clean
 
 CPU_BATCH = 100
 GPU_BATCH = 1000
@@ -76,6 +77,7 @@ def _record(
         measured=run.measured(seconds=round(time.monotonic() - began, 3), batch=size),
     )
     records.write(run.cell, record)
+    run.event("recorded", attack=named["id"])
     run.advanced = True
     shown = ", ".join(f"{row.correct}/{row.total} at {row.epsilon}" for row in rows)
     run.say(f"{named['attack']['name']}: {shown}")
@@ -102,18 +104,29 @@ def _attack_shard(
     found: dict[int, Flags] = {}
     # every rank asks for a stop equally often, also the one with a batch less
     for turn in range(-(-len(everyone) // world.size)):
-        if run.job.stopping():
-            raise Stopped
-        if turn < len(mine):
-            batch = split.batch(mine[turn], size)
-            outcome: BatchOutcome = evaluate.attack_batch(
-                model, attack, epsilons, batch, seed=run.evaluation.seed
-            )
-            found[mine[turn].start] = (
-                outcome.correct_EB.cpu().tolist(),
-                outcome.zero_gradient_EB.cpu().tolist(),
-            )
+        batch = split.batch(mine[turn], size) if turn < len(mine) else None
+        flags: Flags = ([], [])
+        for turn_epsilons in _turns(attack, epsilons):
+            if run.job.stopping():
+                raise Stopped
+            if batch is not None:
+                outcome: BatchOutcome = evaluate.attack_batch(
+                    model, attack, turn_epsilons, batch, seed=run.evaluation.seed
+                )
+                flags[0].extend(outcome.correct_EB.cpu().tolist())
+                flags[1].extend(outcome.zero_gradient_EB.cpu().tolist())
+        if batch is not None:
+            found[mine[turn].start] = flags
     return found
+
+
+def _turns(attack: Clean | FGSM | PGD, epsilons: Sequence[Fraction]) -> list[Sequence[Fraction]]:
+    """Epsilons computed between two looks at the stop flag.
+
+    FGSM shares one gradient over all of them; PGD shares nothing, and a long turn would keep the
+    other ranks waiting in a collective.
+    """
+    return [[epsilon] for epsilon in epsilons] if isinstance(attack, PGD) else [epsilons]
 
 
 def merged(

@@ -1,5 +1,6 @@
 """From what a user types to manifests and cells: names, id prefixes, labels, job ids, filters."""
 
+import contextlib
 import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs import attempts, files, identity, ledger
+from jobs import attempts, files, identity, ledger, liveness
 from jobs.cell import Cell, Manifest
-from jobs.errors import UsageError
+from jobs.errors import CorruptFile, UsageError
 from jobs.layout import RunRoot
 from jobs.manifest import read
 from jobs.site import Site
@@ -37,9 +38,20 @@ class Place:
 def place(root: str | None, data: str | None, site: Site, env: Mapping[str, str]) -> Place:
     """The run root and data folder: flag, then environment, then site.yaml, then the default."""
     chosen = root or env.get("SPIKEGRID_ROOT") or site.root or str(CHECKOUT / "runs")
-    path = Path(chosen).expanduser().absolute()
+    path = _absolute(chosen)
+    if os.pathsep in str(path):
+        raise UsageError(
+            f"{path}: '{os.pathsep}' in a run root would split search paths; rename it"
+        )
     folder = data or env.get("SPIKEGRID_DATA") or site.data or str(path / "datasets")
-    return Place(RunRoot(path), str(Path(folder).expanduser().absolute()), site)
+    return Place(RunRoot(path), str(_absolute(folder)), site)
+
+
+def _absolute(name: str) -> Path:
+    try:
+        return Path(name).expanduser().absolute()
+    except RuntimeError as error:
+        raise UsageError(f"{name}: {error}") from error
 
 
 def manifest(name: str, root: RunRoot | None = None) -> Manifest:
@@ -69,14 +81,26 @@ def manifest(name: str, root: RunRoot | None = None) -> Manifest:
 
 
 def submitted(root: RunRoot) -> list[Manifest]:
-    """The manifests of all submissions as they were last submitted, newest first."""
+    """The manifests of all submissions as they were last submitted, newest first.
+
+    Those that this program cannot read any more are passed over.
+    """
     found: dict[str, Manifest] = {}
     for number in reversed(ledger.numbers(root)):
-        paths = root.submission(number)
-        name = files.read_json(paths.plan)["manifest"]
-        if name not in found:
-            found[name] = read(paths.manifest)
+        with contextlib.suppress(CorruptFile, UsageError):
+            name = ledger.read(root, number).manifest
+            if name not in found:
+                found[name] = read(root.submission(number).manifest)
     return list(found.values())
+
+
+def shipped() -> list[Manifest]:
+    """The manifests of the checkout that can be read."""
+    found = []
+    for path in sorted(MANIFESTS.glob("*.yaml")):
+        with contextlib.suppress(UsageError):
+            found.append(read(path))
+    return found
 
 
 def only(cells: Sequence[Cell], filters: str | None) -> list[Cell]:
@@ -88,7 +112,7 @@ def only(cells: Sequence[Cell], filters: str | None) -> list[Cell]:
         UsageError: a filter has no "=", or matches nothing.
     """
     chosen = list(cells)
-    for part in filter(None, (filters or "").split(",")):
+    for part in (filters or "").split(",") if filters is not None else []:
         key, equals, value = part.partition("=")
         if not equals:
             raise UsageError(f"--only {part}: expected key=value, e.g. model.neuron=lif")
@@ -144,8 +168,7 @@ def training_of_job(root: RunRoot, job_id: str) -> str | None:
     head, _, index = job_id.partition("_")
     if not head.isdigit() or (index and not index.isdigit()):
         return None
-    for number in reversed(ledger.numbers(root)):
-        submission = ledger.read(root, number)
+    for submission in reversed(liveness.submissions(root)):
         for chunk in submission.chunks:
             if chunk.job_id != head or int(index or 0) >= len(chunk.tasks):
                 continue

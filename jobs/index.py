@@ -6,6 +6,7 @@ any time.
 
 import contextlib
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -64,9 +65,8 @@ class Index:
 
     def save(self) -> None:
         """Add what was learned; rewritten whole when a third of it is outdated."""
-        if not self.changed:
-            return
-        self.root.cache.mkdir(parents=True, exist_ok=True)
+        if not self.changed or not os.access(self.root.cache, os.W_OK):
+            return  # a reader of another user's run root only looks
         lines = [_line(key, self.entries[key]) for key in sorted(self.changed)]
         known = self.root.index.read_bytes().count(b"\n") if self.root.index.exists() else 0
         if 2 * (known + len(lines)) > 3 * len(self.entries):

@@ -4,6 +4,7 @@ A submission's folder is complete before it gets its number. Nothing here is cha
 what happens to a task is added as a file of its own, or as a line of the local queue.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from jobs import files, identity, processes
+from jobs.errors import CorruptFile
 from jobs.layout import RunRoot, SubmissionFiles
 from jobs.processes import Process
 from jobs.request import JobRequest, Task
@@ -32,6 +34,7 @@ class Chunk:
         job_id: of the array, or None if its sending is not on record.
         intended: unix time of the intent; None if sending was not begun.
         refused: sbatch said no.
+        sent: unix time at which sbatch had answered; 0 if that is not on record.
     """
 
     number: int
@@ -40,6 +43,7 @@ class Chunk:
     job_id: str | None = None
     intended: float | None = None
     refused: bool = False
+    sent: float = 0.0
 
     def position_job(self, position: int) -> str:
         """SLURM's id of the task at a position; submitit sends a single task without an array."""
@@ -86,8 +90,13 @@ class Submission:
         return sorted({task for chunk in self.chunks for task in chunk.tasks})
 
     def startable(self, task: int) -> bool:
-        """Whether a task that was not started yet may start."""
-        return task not in self.cancelled and task not in self.skipped
+        """Whether the local queue may start a task that it has not started yet.
+
+        Its launcher must have said so: before, it may still find that others hold the cells.
+        """
+        chunk = self.chunk_of(task)
+        free = task not in self.cancelled and task not in self.skipped
+        return free and chunk.intended is not None
 
     def chunk_of(self, task: int) -> Chunk:
         """The array that holds a task."""
@@ -98,7 +107,7 @@ def numbers(root: RunRoot) -> list[int]:
     """Numbers of all submissions, ascending."""
     try:
         found = os.listdir(root.submissions)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     return sorted(int(name) for name in found if re.fullmatch(r"\d{6,}", name))
 
@@ -172,23 +181,26 @@ def read(root: RunRoot, number: int) -> Submission:
     """One submission.
 
     Raises:
-        CorruptFile: if its plan.json is not readable.
+        CorruptFile: if its files are not those of a submission.
     """
     paths = root.submission(number)
-    plan = files.read_json(paths.plan)
-    return Submission(
-        number=number,
-        manifest=plan["manifest"],
-        cluster=plan["cluster"],
-        at=plan["at"],
-        launcher=Process.of(plan["launcher"]),
-        cells=plan["cells"],
-        chunks=tuple(_chunk(paths, data) for data in plan["chunks"]),
-        parameters=plan,
-        cancelled=_cancelled(paths, plan["chunks"]),
-        skipped=_skipped(paths),
-        local=_local(paths),
-    )
+    try:
+        plan = files.read_json(paths.plan)
+        return Submission(
+            number=number,
+            manifest=plan["manifest"],
+            cluster=plan["cluster"],
+            at=plan["at"],
+            launcher=Process.of(plan["launcher"]),
+            cells=plan["cells"],
+            chunks=tuple(_chunk(paths, data) for data in plan["chunks"]),
+            parameters=plan,
+            cancelled=_cancelled(paths, plan["chunks"]),
+            skipped=_skipped(paths),
+            local=_local(paths),
+        )
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise CorruptFile(f"{paths.folder}: not a submission ({error!r}); move it away") from error
 
 
 def _chunk(paths: SubmissionFiles, data: dict[str, Any]) -> Chunk:
@@ -202,6 +214,7 @@ def _chunk(paths: SubmissionFiles, data: dict[str, Any]) -> Chunk:
         job_id=sent["job_id"] if sent else None,
         intended=intent["at"] if intent else None,
         refused=paths.refused(number).exists(),
+        sent=sent["at"] if sent else 0.0,
     )
 
 
@@ -246,11 +259,12 @@ def refused(paths: SubmissionFiles, chunk: int, words: str, at: float) -> None:
 
 
 def latest(root: RunRoot, manifest: str) -> Submission | None:
-    """The newest submission of a manifest."""
+    """The newest submission of a manifest to SLURM or to a queue, not to the foreground."""
     for number in reversed(numbers(root)):
-        submission = read(root, number)
-        if submission.manifest == manifest:
-            return submission
+        with contextlib.suppress(CorruptFile):
+            submission = read(root, number)
+            if submission.manifest == manifest and submission.cluster != "debug":
+                return submission
     return None
 
 
@@ -270,6 +284,17 @@ def cancel(paths: SubmissionFiles, tasks: Sequence[int] | None, at: float) -> No
 def skip(paths: SubmissionFiles, task: int, reason: str) -> None:
     """Say that a task ended without trying any cell."""
     files.create(paths.skipped / f"{task}.json", files.dumps({"reason": reason}))
+
+
+def started(paths: SubmissionFiles, task: int, process: Process, devices: str, at: float) -> None:
+    """Put on record that a task was started on this machine."""
+    line = {"event": "start", "task": task, "at": at, "devices": devices}
+    files.append(paths.local, {**line, "process": process.data()})
+
+
+def ended(paths: SubmissionFiles, task: int, at: float) -> None:
+    """Put on record that a task on this machine has ended."""
+    files.append(paths.local, {"event": "end", "task": task, "at": at})
 
 
 def task_line(paths: SubmissionFiles, task: int) -> dict[str, Any]:

@@ -16,11 +16,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs import files, ledger, processes
+from jobs import attempts, identity, ledger, processes
 from jobs.cell import Resources
+from jobs.errors import CorruptFile, SpikegridError
 from jobs.identity import restore_as
-from jobs.layout import RunRoot
-from jobs.ledger import Submission
+from jobs.layout import RunRoot, SubmissionFiles
+from jobs.ledger import LocalTask, Submission
+from jobs.task import claim, log_tail
 
 POLL_S = 0.2
 CANCEL_GRACE_S = 120.0
@@ -130,34 +132,55 @@ class Queue:
         _reap()
         waiting: list[tuple[Submission, int]] = []
         for submission in open_submissions(self.root, self.closed):
-            waiting += self._look(submission)
+            waiting += [(submission, task) for task in self._look(submission)]
         while chosen := choose(waiting, list(self.held.values()), self.have):
             submission, task, devices = chosen
             self._start(submission, task, devices)
             waiting.remove((submission, task))
         return bool(waiting or self.held)
 
-    def _look(self, submission: Submission) -> list[tuple[Submission, int]]:
+    def _look(self, submission: Submission) -> list[int]:
         """Notice what ended, adopt what runs, return what waits."""
         waiting = []
         for task in submission.tasks:
             known = submission.local.get(task)
-            key = (submission.number, task)
             if known is None:
-                if submission.startable(task):
-                    waiting.append((submission, task))
+                if submission.startable(task) and self._fits(submission, task):
+                    waiting.append(task)
             elif not known.ended and processes.alive(known.process):
-                gpus, cpus = need(shape_of(submission, task), self.have)
-                devices = tuple(filter(None, known.devices.split(",")))[:gpus]
-                self.held[key] = Held(submission.number, task, known.process, devices, cpus)
-                if task in submission.cancelled:
-                    self._kill_when_late(key)
+                self._adopt(submission, task, known)
             elif not known.ended:
-                self._note(submission.number, {"event": "end", "task": task, "at": time.time()})
-                self.held.pop(key, None)
-        if not waiting and not any(key[0] == submission.number for key in self.held):
+                self._end(submission, task)
+        unsent = any(chunk.intended is None for chunk in submission.chunks)
+        if not waiting and not unsent and not any(k[0] == submission.number for k in self.held):
             self.closed.add(submission.number)
         return waiting
+
+    def _fits(self, submission: Submission, task: int) -> bool:
+        """Whether this machine can ever run a task; else it is skipped, with the reason."""
+        gpus, _ = need(shape_of(submission, task), self.have)
+        if gpus <= len(self.have.devices):
+            return True
+        paths = self.root.submission(submission.number)
+        have = len(self.have.devices)
+        ledger.skip(paths, task, f"needs {gpus} GPUs, this machine's queue has {have}")
+        return False
+
+    def _adopt(self, submission: Submission, task: int, known: LocalTask) -> None:
+        key = (submission.number, task)
+        gpus, cpus = need(shape_of(submission, task), self.have)
+        devices = tuple(filter(None, known.devices.split(",")))[:gpus]
+        self.held[key] = Held(submission.number, task, known.process, devices, cpus)
+        if task in submission.cancelled:
+            self._kill_when_late(key)
+
+    def _end(self, submission: Submission, task: int) -> None:
+        """Put an end on record; a task that died before its first claim gets an attempt for it."""
+        paths = self.root.submission(submission.number)
+        ledger.ended(paths, task, time.time())
+        self.held.pop((submission.number, task), None)
+        if task not in submission.skipped and task not in submission.cancelled:
+            conclude_unclaimed(self.root, paths, task)
 
     def _kill_when_late(self, key: tuple[int, int]) -> None:
         """A cancelled task stops by itself; one that hangs is killed with all it started."""
@@ -171,22 +194,39 @@ class Queue:
         shape = shape_of(submission, task)
         paths = self.root.submission(submission.number)
         joined = ",".join(devices)
-        process = start_local(paths, task, timeout_min=shape.timeout_min, devices=joined)
-        self._note(
-            submission.number,
-            {
-                "event": "start",
-                "task": task,
-                "at": time.time(),
-                "devices": joined,
-                "process": process.data(),
-            },
-        )
+        try:
+            process = start_local(paths, task, timeout_min=shape.timeout_min, devices=joined)
+        except (OSError, SpikegridError) as error:
+            # one submission that cannot start must not hold up the others
+            ledger.skip(paths, task, f"could not be started: {error}")
+            return
+        ledger.started(paths, task, process, joined, time.time())
         _, cpus = need(shape, self.have)
         self.held[submission.number, task] = Held(submission.number, task, process, devices, cpus)
 
-    def _note(self, submission: int, line: dict[str, object]) -> None:
-        files.append(self.root.submission(submission).local, line)
+
+def conclude_unclaimed(root: RunRoot, paths: SubmissionFiles, task: int) -> None:
+    """Count a task that ended before it claimed any cell as a failed attempt at its first one.
+
+    Without it, a job that cannot even start would be sent again for ever.
+    """
+    order = ledger.task_line(paths, task)["cells"][0]
+    cell = root.cell(order["training_id"])
+    tried = [attempts.read(cell, number) for number in attempts.numbers(cell)]
+    if any((one.submission, one.task) == (paths.number, task) for one in tried):
+        return
+    logs = sorted((paths.submitit / f"task-{task}").glob("*.out"))
+    tail = log_tail(logs[-1]) if logs else []
+    number = claim(root, paths, task, order, {})
+    attempts.end(
+        cell.attempt(number),
+        "failed",
+        f"its job ended before it started: {tail[-1] if tail else 'no log'}",
+        signature=attempts.signature("did not start", tail[-1] if tail else ""),
+        tail=tail,
+        advanced=False,
+        ended=time.time(),
+    )
 
 
 def _reap() -> None:
@@ -204,7 +244,12 @@ def open_submissions(root: RunRoot, closed: set[int]) -> list[Submission]:
     found = []
     for number in ledger.numbers(root):
         if number not in closed:
-            submission = ledger.read(root, number)
+            try:
+                submission = ledger.read(root, number)
+            except CorruptFile as error:
+                sys.stderr.write(f"passed over: {error}\n")
+                closed.add(number)
+                continue
             if submission.cluster == "local" and submission.launcher.host == processes.host():
                 found.append(submission)
             else:
@@ -224,20 +269,26 @@ def has_work(submission: Submission) -> bool:
 @contextmanager
 def lock(root: RunRoot) -> Iterator[bool]:
     """Hold the queue's lock; yields False at once if another process holds it."""
-    root.cache.mkdir(parents=True, exist_ok=True)
-    with (root.cache / f"queue-{processes.host()}.lock").open("a") as file:
+    with _lock_path(root).open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             yield False
         else:
             yield True
 
 
+def _lock_path(root: RunRoot) -> Path:
+    """A file of this machine: locks of network filesystems may be missing, and one queue of each
+    host is wanted anyway.
+    """
+    name = identity.short_hash(str(root.path.resolve()))
+    # not $TMPDIR, which can differ between two shells of one host
+    return Path("/tmp") / f"spikegrid-queue-{os.getuid()}-{name}.lock"
+
+
 def is_running(root: RunRoot) -> bool:
     """Whether a queue of this host works on a run root."""
-    if not root.cache.is_dir():
-        return False
     with lock(root) as mine:
         return not mine
 
@@ -246,6 +297,7 @@ def ensure_running(root: RunRoot) -> None:
     """Start the queue of this host, detached, unless it runs already."""
     if is_running(root):
         return
+    root.cache.mkdir(parents=True, exist_ok=True)
     log = root.cache / f"queue-{processes.host()}.log"
     with log.open("ab") as output:
         subprocess.Popen(

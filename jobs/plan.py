@@ -4,8 +4,9 @@ Clock, disk and scheduler come in as arguments; `plan` prints what `submit` woul
 same objects, and resuming is planning again.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -80,17 +81,25 @@ class Planned:
 
 
 def with_parents(cells: Sequence[Cell]) -> list[Cell]:
-    """Cells and the parents they need, each training once, parents first."""
+    """Cells and all ancestors they need, each training once, ancestors first.
+
+    An ancestor that is not among the cells is trained, not evaluated.
+    """
+    own = {cell.training_id for cell in cells}
     found: dict[str, Cell] = {}
-    own = {cell.training_id: cell for cell in reversed(cells)}
     for cell in cells:
-        chain = [cell]
-        while chain[-1].parent is not None:
-            chain.append(chain[-1].parent)
-        for ancestor in reversed(chain[1:]):
-            found.setdefault(ancestor.training_id, own.get(ancestor.training_id, ancestor))
-    parents = [cell for cell in found.values() if cell.number < 0]
-    return [*parents, *cells]
+        for ancestor in reversed(list(ancestors(cell))):
+            if ancestor.training_id not in own:
+                found.setdefault(ancestor.training_id, replace(ancestor, number=-1))
+    return [*found.values(), *cells]
+
+
+def ancestors(cell: Cell) -> Iterator[Cell]:
+    """The parent of a cell, its parent, and so on."""
+    parent = cell.parent
+    while parent is not None:
+        yield parent
+        parent = parent.parent
 
 
 def plan(
@@ -184,21 +193,27 @@ def _tally(attempts: Sequence[Attempt]) -> str:
 
 
 def _exhausted(attempts: Sequence[Attempt]) -> str:
-    """Why a cell is given up, or nothing."""
-    stops = failures = 0
+    """Why a cell is given up, or nothing; what came before a mended error no longer counts."""
+    if all(attempt.state == "completed" for attempt in attempts):
+        return ""  # ten thousand times in a large study
+    counts: Counter[str] = Counter()
+    fatal = ""
     for attempt in attempts:
         state = attempt.state or "lost"
         if state in _NEUTRAL:
             continue
+        fatal = ""
         if attempt.deterministic:
-            return f"{attempt.signature or attempt.reason}; the same error would come again"
-        if state in _INTERRUPTIONS and (attempt.advanced or not attempt.claimed):
-            stops += 1
-        else:
-            failures += 1
-    if failures >= FAILURES:
+            fatal = f"{attempt.reason or attempt.signature}; the same error would come again"
+            counts.clear()
+            continue
+        free = state in _INTERRUPTIONS and (attempt.advanced or not attempt.claimed)
+        counts["free" if free else "failures"] += 1
+    if fatal:
+        return fatal
+    if counts["failures"] >= FAILURES:
         last = attempts[-1]
-        return f"{failures} failures, last: {last.reason or last.state or 'lost'}"
-    if stops >= FREE_RETRIES:
-        return f"interrupted {stops} times"
+        return f"{counts['failures']} failures, last: {last.reason or last.state or 'lost'}"
+    if counts["free"] >= FREE_RETRIES:
+        return f"interrupted {counts['free']} times"
     return ""

@@ -82,6 +82,19 @@ def alive(process: Process) -> bool | None:
     return identify(process.pid) == process
 
 
+class StopFlag:
+    """Set by a signal, looked at between two steps."""
+
+    def __init__(self) -> None:
+        self.up = False
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+            signal.signal(number, self._raise)
+
+    def _raise(self, signum: int, frame: object) -> None:
+        del signum, frame
+        self.up = True
+
+
 def die_with_parent() -> None:
     """Have the kernel kill this process when the process that started it ends.
 

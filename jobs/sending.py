@@ -3,18 +3,20 @@
 `plan` stops after the describing, `submit` goes on; both use the same objects.
 """
 
+import errno
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jobs import files, ledger, local, scheduler, snapshot, survey
+from jobs import files, ledger, liveness, local, processes, scheduler, snapshot, survey
 from jobs.cell import Cell, Manifest, Resources
 from jobs.errors import EnvironmentFault, NewerLayout, Refused
 from jobs.layout import FORMAT, RunRoot, SubmissionFiles
 from jobs.ledger import Chunk, Cluster, Submission
-from jobs.plan import SENT, Live, Planned, Progress, plan
+from jobs.plan import SENT, Live, Planned, Progress, plan, with_parents
 from jobs.request import JobRequest, Task, requests, tasks, work_order
 from jobs.scheduler import Answer
 from jobs.site import Site
@@ -38,6 +40,11 @@ class Situation:
     answer: Answer | None
 
 
+def unheard(text: str) -> None:
+    """Logs that nobody watches."""
+    del text
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """What a user asks of `submit`.
@@ -49,6 +56,7 @@ class Options:
         retry_failed: try again what was given up.
         data: folder of data sets.
         python: interpreter on the nodes.
+        echo: is given the logs of what runs in the foreground.
     """
 
     cluster: Cluster
@@ -57,6 +65,7 @@ class Options:
     retry_failed: bool = False
     data: str = ""
     python: str | None = None
+    echo: Callable[[str], None] = unheard
 
 
 def look(
@@ -71,19 +80,18 @@ def look(
         max_age: seconds that a saved scheduler answer may be old; None asks nothing at all.
         now: unix time.
     """
-    closed = survey.closed(root)
-    found = survey.submissions(root, closed)
+    closed = liveness.closed(root)
+    found = liveness.submissions(root, closed)
     job_ids = [c.job_id for s in found if s.cluster == "slurm" for c in s.chunks if c.job_id]
     unsent = any(c.job_id is None for s in found if s.cluster == "slurm" for c in s.chunks)
     answer = scheduler.saved(root.cache)
     if max_age is not None and (job_ids or unsent):
         answer = scheduler.cached(root.cache, job_ids=job_ids, now=now, max_age=max_age)
-    wanted = [*cells, *(c.parent for c in cells if c.parent is not None)]
-    known = survey.progress(root, wanted, index)
-    holders = survey.live(found, known, answer, now)
-    known = survey.explained(root, known, holders, answer)
+    known = survey.progress(root, with_parents(cells), index)
+    holders = liveness.live(found, known, answer, now)
+    known = liveness.explained(root, known, holders, answer)
     if max_age is not None:
-        survey.close(root, found, answer, now)
+        liveness.close(root, found, answer, now)
     return Situation(known=known, holders=holders, found=found, answer=answer)
 
 
@@ -138,6 +146,8 @@ def prepare(root: RunRoot) -> None:
     try:
         for folder in (root.cells, root.submissions, root.code, root.cache):
             folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK):
+                raise PermissionError(errno.EACCES, "Permission denied", str(folder))
         if not root.format.exists():
             files.create(root.format, files.dumps({"format": FORMAT}))
     except OSError as error:
@@ -152,13 +162,19 @@ def check_format(root: RunRoot) -> None:
 
     Raises:
         NewerLayout: format.json names a layout that this program does not know.
+        EnvironmentFault: the run root cannot be read.
     """
-    for line in files.read_lines(root.format):
-        if line["format"] > FORMAT:
-            raise NewerLayout(
-                f"{root.path}: has layout {line['format']}, this program knows up to {FORMAT}; "
-                "update the checkout"
-            )
+    try:
+        line = next(files.read_lines(root.format), {})
+    except OSError as error:
+        raise EnvironmentFault(
+            f"{root.path}: cannot be read ({error.strerror}); ask its owner, or use --root"
+        ) from error
+    version = line.get("format", FORMAT)
+    if version != FORMAT:
+        raise NewerLayout(
+            f"{root.path}: has layout {version}, this program knows {FORMAT}; update the checkout"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,10 +247,10 @@ def _taken_meanwhile(root: RunRoot, own: Submission, seen: Situation) -> dict[in
     known = {submission.number for submission in seen.found}
     newer = [
         submission
-        for submission in survey.submissions(root, survey.closed(root))
+        for submission in liveness.submissions(root, liveness.closed(root))
         if submission.number < own.number and submission.number not in known
     ]
-    holders = survey.live(newer, {}, seen.answer, time.time())
+    holders = liveness.live(newer, {}, seen.answer, time.time())
     return {
         task: f"{holders[key].job} took {key} first"
         for key, task in own.cells.items()
@@ -247,17 +263,34 @@ def _dispatch(
 ) -> list[str]:
     match options.cluster:
         case "local":
+            for request in chosen:
+                ledger.intend(paths, request.chunk, time.time())
             local.ensure_running(root)
             return []
         case "debug":
-            from jobs import submit  # submitit is loaded only where jobs start
-
             for request in chosen:
                 for task in request.tasks:
-                    submit.run_here(paths, task)
+                    _run_here(paths, task, options.echo)
             return []
         case "slurm":
             return [_send_chunk(paths, request, options) for request in chosen]
+
+
+def _run_here(paths: SubmissionFiles, task: int, echo: Callable[[str], None]) -> None:
+    """One task in the foreground, on record like one of the queue.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C stopped it; the ranks have saved.
+    """
+    from jobs import submit  # submitit is loaded only where jobs start
+
+    ledger.started(paths, task, processes.this(), "", time.time())
+    try:
+        stopped = submit.run_here(paths, task, echo)
+    finally:
+        ledger.ended(paths, task, time.time())
+    if stopped:
+        raise KeyboardInterrupt
 
 
 def _send_chunk(paths: SubmissionFiles, request: JobRequest, options: Options) -> str:

@@ -25,7 +25,9 @@ def sources(checkout: Path) -> list[Path]:
             below[:] = sorted(d for d in below if d != "__pycache__" and not d.startswith("."))
             data = Path(folder).name == "data"
             found += [
-                Path(folder, n).relative_to(checkout) for n in names if n.endswith(".py") or data
+                Path(folder, n).relative_to(checkout)
+                for n in names
+                if (n.endswith(".py") or data) and not n.startswith(".")
             ]
     return sorted(found)
 
@@ -36,7 +38,10 @@ def take(root: RunRoot, checkout: Path = CHECKOUT) -> str:
     Returns:
         The tree's hash, 16 hex characters; it lies at code/<hash>.
     """
-    content = {path: (checkout / path).read_bytes() for path in sources(checkout)}
+    try:
+        content = {path: (checkout / path).read_bytes() for path in sources(checkout)}
+    except OSError as error:
+        raise EnvironmentFault(f"{error.filename}: cannot be read ({error.strerror})") from error
     digest = hashlib.sha256()
     for path, data in content.items():
         digest.update(f"{path}\0{len(data)}\0".encode() + data)
@@ -48,7 +53,7 @@ def take(root: RunRoot, checkout: Path = CHECKOUT) -> str:
     try:
         for path, data in content.items():
             (building / path).parent.mkdir(parents=True, exist_ok=True)
-            (building / path).write_bytes(data)
+            files.replace(building / path, data)
         files.publish(building, target)
     except OSError as error:
         raise EnvironmentFault(f"{target}: cannot copy the code ({error})") from error

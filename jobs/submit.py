@@ -7,7 +7,7 @@ the submission's folder.
 import os
 import re
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,17 @@ from jobs.layout import SubmissionFiles
 from jobs.processes import Process
 from jobs.request import JobRequest
 from jobs.slurm_text import translate_refusal
-from jobs.task import TaskRun, forwarded_interrupts
+from jobs.task import TaskRun
 
 SUBMITIT_RESTARTS = 20
 """How often submitit may requeue a task after its wall time; the plan keeps the real budget."""
 
 _DOUBTFUL = re.compile(r"timed out|timeout|zero bytes|communication", re.IGNORECASE)
 """Words of sbatch after which the controller may have taken the job all the same."""
+
+
+FOREIGN = r"(SLURM|SBATCH|SRUN)_(?!CONF$)"
+"""Variables of a job that this process may run in, and that another job must not inherit."""
 
 
 class Payload:
@@ -49,7 +53,7 @@ class Payload:
     def _note_end(self, signum: int, frame: object) -> None:
         """SLURM sends TERM to every process of a job; the ranks act on it, the task waits."""
         del signum, frame
-        self._run.told_to_end = True
+        self._run.stopping = True
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -66,7 +70,7 @@ def send_slurm(paths: SubmissionFiles, request: JobRequest, python: str | None =
         EnvironmentFault: it gave no answer, so the job may exist; it is looked up by its name.
     """
     folder = _private(paths.submitit / f"chunk-{request.chunk:03d}")
-    with _environment(_child_environment(paths), drop=r"(SLURM|SBATCH|SRUN)_(?!CONF$)"):
+    with _environment(_child_environment(paths), drop=FOREIGN):
         executor = submitit.SlurmExecutor(
             folder=folder, max_num_timeout=SUBMITIT_RESTARTS, python=python
         )
@@ -101,7 +105,7 @@ def start_local(paths: SubmissionFiles, index: int, *, timeout_min: int, devices
     """
     folder = _private(paths.submitit / f"task-{index}")
     extra = {**_child_environment(paths), "SPIKEGRID_DEVICES": devices}
-    with _environment(extra):
+    with _environment(extra, drop=FOREIGN):
         executor = submitit.LocalExecutor(folder=folder, max_num_timeout=SUBMITIT_RESTARTS)
         executor.update_parameters(timeout_min=timeout_min, stderr_to_stdout=True)
         job = executor.submit(Payload(), str(paths.folder.resolve()), index)
@@ -110,11 +114,25 @@ def start_local(paths: SubmissionFiles, index: int, *, timeout_min: int, devices
     return started or Process(processes.host(), int(job.job_id), 0, processes.boot())
 
 
-def run_here(paths: SubmissionFiles, index: int) -> None:
-    """Run one task in the foreground of this process."""
-    run = TaskRun(paths.folder.resolve(), index, {**os.environ, **_child_environment(paths)})
-    with forwarded_interrupts(run):
+def run_here(paths: SubmissionFiles, index: int, echo: Callable[[str], None]) -> bool:
+    """Run one task in the foreground of this process.
+
+    Args:
+        paths: its submission.
+        index: its line.
+        echo: is given what the ranks log.
+
+    Returns:
+        Whether Ctrl-C stopped it; the ranks saved first.
+    """
+    env = {k: v for k, v in os.environ.items() if not re.match(FOREIGN, k)}
+    run = TaskRun(paths.folder.resolve(), index, {**env, **_child_environment(paths)}, echo)
+    before = signal.signal(signal.SIGINT, lambda *_: run.stop())
+    try:
         run.run()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return run.stopping
 
 
 def _child_environment(paths: SubmissionFiles) -> dict[str, str]:
@@ -132,7 +150,7 @@ def _private(folder: Path) -> Path:
 
 
 @contextmanager
-def _environment(extra: Mapping[str, str], drop: str = r"(?!)") -> Iterator[None]:
+def _environment(extra: Mapping[str, str], drop: str) -> Iterator[None]:
     """The process environment with some variables added and others left out."""
     before = dict(os.environ)
     for name in [name for name in before if re.match(drop, name)]:

@@ -11,8 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,9 @@ from jobs.request import SHUTDOWN_S, Rendezvous, torchrun
 POLL_S = 0.2
 CANCEL_POLLS = 10
 """Polls of the agent between two looks for a cancel file, to spare a network filesystem."""
+DYING_S = 30.0
+"""Seconds that an attempt which was told to end may still hold its cell on this machine."""
+HERE = "is running on this machine"
 LOG_TAIL = 20
 """Lines of a log that a failure keeps."""
 
@@ -55,7 +57,7 @@ def obstacle(
     cell = root.cell(order["training_id"])
     found = [attempts.read(cell, number) for number in attempts.numbers(cell)[-1:]]
     if other := attempts.running_here(found):
-        return f"attempt {other.number} of {order['label']} is running on this machine"
+        return f"attempt {other.number} of {order['label']} {HERE}"
     return None
 
 
@@ -71,9 +73,20 @@ def missing_rows(cell: CellFiles, order: Mapping[str, Any]) -> dict[str, list[st
 
 
 class TaskRun:
-    """One start of one task; `stop` may be called by a signal handler at any time."""
+    """One start of one task; `stop` may be called by a signal handler at any time.
 
-    def __init__(self, submission: Path, index: int, env: Mapping[str, str]) -> None:
+    Attributes:
+        stopping: the task was told to end, so nothing new is started.
+        echo: where the log of the running attempt is shown as well, for a task in the foreground.
+    """
+
+    def __init__(
+        self,
+        submission: Path,
+        index: int,
+        env: Mapping[str, str],
+        echo: Callable[[str], None] | None = None,
+    ) -> None:
         self.paths = SubmissionFiles(submission)
         self.root = RunRoot(submission.parent.parent)
         self.index = index
@@ -81,7 +94,7 @@ class TaskRun:
         self.node = int(env.get("SLURM_NODEID", "0"))
         self.agent: subprocess.Popen[bytes] | None = None
         self.stopping = False
-        self.told_to_end = False
+        self.echo = echo
 
     def run(self) -> None:
         """Run every cell of the task that can and need run; returns when nothing is left."""
@@ -92,13 +105,13 @@ class TaskRun:
         for _ in range(starts):
             orders = [o for o in line["cells"] if o["training_id"] not in tried]
             order, reason = self._next(orders)
+            if self.stopping:
+                return
             if order is None:
                 if not tried and self.node == 0:
                     ledger.skip(self.paths, self.index, reason)
                 return
             tried |= self._start(line, order, orders[orders.index(order) :])
-            if self.stopping:
-                return
 
     def stop(self) -> None:
         """Have the ranks save and end, and wait until they did."""
@@ -116,14 +129,23 @@ class TaskRun:
         agent.kill()
 
     def _next(self, orders: list[dict[str, Any]]) -> tuple[dict[str, Any] | None, str]:
-        """The first work order that can run, or why there is none."""
-        reasons = []
-        for order in orders:
-            reason = obstacle(self.root, self.paths, self.index, order)
-            if reason is None:
-                return order, ""
-            reasons.append(reason)
-        return None, "; ".join(dict.fromkeys(reasons))
+        """The first work order that can run, or why there is none.
+
+        An attempt that is dying on this machine gets some time to do so.
+        """
+        deadline = time.monotonic() + DYING_S
+        while True:
+            found = [obstacle(self.root, self.paths, self.index, order) for order in orders]
+            if None in found:
+                return orders[found.index(None)], ""
+            if self.node != 0:
+                # this node's task 0 sees the claim that node 0 just made
+                return orders[0], ""
+            reasons = [reason for reason in found if reason is not None]
+            living = [reason for reason in reasons if reason.endswith(HERE)]
+            if not living or self.stopping or time.monotonic() > deadline:
+                return None, "; ".join(dict.fromkeys(reasons))
+            time.sleep(POLL_S)
 
     def _start(
         self, line: dict[str, Any], order: dict[str, Any], orders: list[dict[str, Any]]
@@ -138,31 +160,51 @@ class TaskRun:
         command = torchrun(shape, self._rendezvous(shape), python=sys.executable)
         command += [str(self.paths.folder), str(self.index)]
         code = f"{self.root.path.resolve() / 'code' / self._header()['code']}"
-        # stdout of the ranks goes to the attempt's own logs as soon as it is claimed
+        foreground = self.echo is not None
         self.agent = subprocess.Popen(
-            command, env=env, cwd=code, stdin=subprocess.DEVNULL, preexec_fn=_child_setup
+            command,
+            env=env,
+            cwd=code,
+            stdin=subprocess.DEVNULL,
+            # in the foreground Ctrl-C is for the task, which then tells the ranks
+            start_new_session=foreground,
+            stdout=subprocess.DEVNULL if foreground else None,
+            stderr=subprocess.DEVNULL if foreground else None,
+            preexec_fn=_child_setup,
         )
-        cancelled = self._watch()
+        cancelled = self._watch(orders)
         if self.node != 0:
             return {order["training_id"]}
-        tried = {
-            o["training_id"] for o in orders if _newest(self.root, o) > before[o["training_id"]]
-        }
-        for o in orders:
-            if o["training_id"] in tried:
-                self._conclude(o, cancelled=cancelled)
-        return tried | {order["training_id"]}
+        tried = {order["training_id"]}
+        for one in orders:
+            for number in self._own_attempts(one, before[one["training_id"]]):
+                tried.add(one["training_id"])
+                self._conclude(one, number, cancelled=cancelled)
+        return tried
+
+    def _own_attempts(self, order: Mapping[str, Any], before: int) -> list[int]:
+        """Attempts at a cell that this start of this task claimed, and nobody else."""
+        cell = self.root.cell(order["training_id"])
+        own = (self.paths.number, self.index, job_id(self.env))
+        found = [attempts.read(cell, n) for n in attempts.numbers(cell) if n > before]
+        return [a.number for a in found if (a.submission, a.task, a.job_id) == own]
 
     def claim(self, order: dict[str, Any]) -> int:
         """Take the next attempt of a cell in the name of this job."""
         return claim(self.root, self.paths, self.index, order, self.env)
 
-    def _watch(self) -> bool:
+    def _watch(self, orders: Sequence[Mapping[str, Any]]) -> bool:
         """Wait for the agent; a cancel file stops it. Returns whether it was cancelled."""
         assert self.agent is not None
         cancelled = False
+        if self.stopping:  # told so while the agent was being started
+            self.agent.send_signal(signal.SIGUSR2)
+        shown: dict[Path, int] = {}
         for poll in itertools.count():
-            if self.agent.poll() is not None:
+            over = self.agent.poll() is not None
+            if self.echo is not None:
+                self._show(orders, shown)
+            if over:
                 break
             if not cancelled and poll % CANCEL_POLLS == 0 and self._cancelled():
                 cancelled = True
@@ -170,20 +212,31 @@ class TaskRun:
             time.sleep(POLL_S)
         return cancelled or self._cancelled()
 
+    def _show(self, orders: Sequence[Mapping[str, Any]], shown: dict[Path, int]) -> None:
+        """Hand on what the logs of rank 0 gained."""
+        assert self.echo is not None
+        for order in orders:
+            cell = self.root.cell(order["training_id"])
+            for number in attempts.numbers(cell)[-1:]:
+                log = cell.attempt(number).log(0)
+                text = log.read_bytes() if log.exists() else b""
+                if new := text[shown.get(log, 0) :]:
+                    self.echo(new.decode(errors="replace"))
+                    shown[log] = len(text)
+
     def _cancelled(self) -> bool:
         return self.paths.cancelled(self.index)
 
-    def _conclude(self, order: dict[str, Any], *, cancelled: bool) -> None:
+    def _conclude(self, order: dict[str, Any], number: int, *, cancelled: bool) -> None:
         """Say how an attempt ended that could not say it itself."""
         assert self.agent is not None
-        cell = self.root.cell(order["training_id"])
-        attempt = cell.attempt(_newest(self.root, order))
+        attempt = self.root.cell(order["training_id"]).attempt(number)
         if attempt.end.exists():
             return
         if cancelled:
             attempts.end(attempt, "cancelled", "cancelled by the user", ended=time.time())
             return
-        if self.stopping or self.told_to_end:
+        if self.stopping:
             # the signal came before the ranks could handle it
             attempts.end(attempt, "preempted", "stopped by a signal", ended=time.time())
             return
@@ -212,6 +265,8 @@ class TaskRun:
         }
         if devices := self.env.get("SPIKEGRID_DEVICES"):
             env["CUDA_VISIBLE_DEVICES"] = devices
+        elif not resources_of(line).gpus_per_node:
+            env["CUDA_VISIBLE_DEVICES"] = ""
         return env
 
     def _rendezvous(self, shape: Resources) -> Rendezvous:
@@ -290,21 +345,6 @@ def log_tail(path: Path) -> list[str]:
     except FileNotFoundError:
         return []
     return [line for line in text.splitlines() if line.strip()][-LOG_TAIL:]
-
-
-@contextmanager
-def forwarded_interrupts(run: TaskRun) -> Iterator[None]:
-    """Have Ctrl-C stop a task in the foreground cleanly."""
-
-    def stop(signum: int, frame: object) -> None:
-        del signum, frame
-        run.stop()
-
-    previous = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 def _newest(root: RunRoot, order: Mapping[str, Any]) -> int:

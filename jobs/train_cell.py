@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from jobs import attempts, checkpoint, files
+from jobs import checkpoint, files
 from jobs.cell_run import CellRun, Stopped
 from jobs.checkpoint import State, Weights
 from jobs.errors import UsageError
@@ -30,8 +30,7 @@ def train(run: CellRun, data: Data) -> None:
     """
     world = run.job.world
     training = Training(run.spec, data, world=world, start=_start_weights(run))
-    best, codes = _resume(run, training)
-    history = _history(run, training.epoch)
+    best, codes, history = _resume(run, training)
     saved, cost = time.monotonic(), 0.0
     while not training.done:
         if training.epoch_complete:
@@ -47,7 +46,7 @@ def train(run: CellRun, data: Data) -> None:
         stopping, due = distributed.any_of(world, run.job.stop.up, due)
         if stopping or due:
             before = time.monotonic()
-            _save(run, training, best, codes)
+            _save(run, training, best, codes, history)
             saved, cost = time.monotonic(), time.monotonic() - before
         if stopping:
             raise Stopped
@@ -69,8 +68,10 @@ def _start_weights(run: CellRun) -> Weights | None:
     return checkpoint.load_final(run.job.root.cell(start))[0]
 
 
-def _resume(run: CellRun, training: Training) -> tuple[Weights | None, tuple[str, ...]]:
-    """Go on from the newest whole checkpoint; the best weights so far, and all codes."""
+def _resume(
+    run: CellRun, training: Training
+) -> tuple[Weights | None, tuple[str, ...], list[dict[str, Any]]]:
+    """Go on from the newest whole checkpoint: best weights, all codes and metrics so far."""
     code = os.environ["SPIKEGRID_CODE"]
     found = None
     if run.leads:
@@ -79,30 +80,28 @@ def _resume(run: CellRun, training: Training) -> tuple[Weights | None, tuple[str
         )
     found = distributed.broadcast_object(run.job.world, found)
     if found is None:
-        return None, (code,)
+        return None, (code,), []
     folder, state = found
     if state.world_size != run.job.world.size:
         raise UsageError(
             f"{folder.name} was saved by {state.world_size} processes, this job has "
-            f"{run.job.world.size}: give the cell its old resources, or `invalidate` it"
+            f"{run.job.world.size}: give the cell its old resources again"
         )
+    history = state.rest.pop("history")
     training.load({**state.rest, "model": state.model})
     run.resumed_from = folder.name
     run.event("resumed", checkpoint=folder.name, step=state.step)
     run.say(f"go on from step {state.step:,} ({folder.name})")
-    return state.best, tuple(dict.fromkeys((*state.codes, code)))
+    return state.best, tuple(dict.fromkeys((*state.codes, code))), history
 
 
-def _history(run: CellRun, epochs: int) -> list[dict[str, Any]]:
-    """Metrics of the epochs behind the checkpoint; the youngest attempt's word counts."""
-    lines: dict[int, dict[str, Any]] = {}
-    for number in attempts.numbers(run.cell):
-        for line in files.read_lines(run.cell.attempt(number).metrics):
-            lines[line["epoch"]] = line
-    return [lines[epoch] for epoch in sorted(lines) if epoch <= epochs]
-
-
-def _save(run: CellRun, training: Training, best: Weights | None, codes: tuple[str, ...]) -> None:
+def _save(
+    run: CellRun,
+    training: Training,
+    best: Weights | None,
+    codes: tuple[str, ...],
+    history: list[dict[str, Any]],
+) -> None:
     """Save where the training is, unless a younger attempt has taken over."""
     run.guard()
     rest = training.state()
@@ -114,7 +113,7 @@ def _save(run: CellRun, training: Training, best: Weights | None, codes: tuple[s
             codes=codes,
             model=model,
             best=best,
-            rest=rest,
+            rest={**rest, "history": history},
         )
         checkpoint.save(run.cell, run.number, state)
         run.event("saved", step=training.step)

@@ -14,10 +14,6 @@ from jobs.scheduler import Answer
 
 WIDTH = 10
 """Characters of a bar at most."""
-_UNFINISHED: frozenset[State] = frozenset(
-    {"new", "blocked", "held", "queued", "pending", "running", "preempted", "timeout",
-     "node_fail", "lost", "unknown", "cancelled"}
-)  # fmt: skip
 _BROKEN: frozenset[State] = frozenset({"failed", "out_of_memory", "given_up"})
 _FILES = 12
 """Files of a training besides one for each attack, as counted."""
@@ -223,6 +219,9 @@ def status_text(
     tally = summary(items)
     words = [f"{n:,} {state}" for state, n in sorted(tally.items(), key=lambda p: -p[1])]
     lines = [*matrix(items), f"{count(len(own), 'cell')}: {' · '.join(words)}"]
+    partly = sum(item.action == "evaluate" for item in own)
+    if partly:
+        lines[-1] += f" · {partly:,} trained with rows missing"
     if scheduler:
         lines[-1] += f" · {scheduler}"
     broken = [item for item in own if item.state in _BROKEN]
@@ -279,9 +278,9 @@ def as_data(item: Planned, last: Attempt | None) -> dict[str, Any]:
 
 def finished(items: Sequence[Planned]) -> bool:
     """Whether nothing is left to do or to wait for."""
-    return not any(item.state in _UNFINISHED for item in items if item.cell.number >= 0)
+    return all(item.action in {"done", "give_up"} for item in items if item.cell.number >= 0)
 
 
 def broken(items: Sequence[Planned]) -> int:
-    """How many cells failed for good."""
-    return sum(item.state in _BROKEN for item in items if item.cell.number >= 0)
+    """How many cells are given up."""
+    return sum(item.action == "give_up" for item in items if item.cell.number >= 0)

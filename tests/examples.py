@@ -64,7 +64,7 @@ def finish(root: RunRoot, one: Cell, attacks: int | None = None) -> None:
     """Put a finished training and the records of its first attacks on disk."""
     paths = root.cell(one.training_id)
     paths.folder.mkdir(parents=True, exist_ok=True)
-    paths.training.write_text("{}")
+    paths.training.write_text('{"model_sha256": "00"}')
     for attack_id in list(one.attack_ids)[:attacks]:
         clean = attack_id == next(iter(one.attack_ids))
         records.write(paths, record(one, attack_id, (Fraction(0),) if clean else EPSILONS))

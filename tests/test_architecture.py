@@ -10,7 +10,8 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 WORKER_SIDE = {
-    f"jobs.{name}" for name in ("worker", "cell_run", "train_cell", "evaluate_cell", "checkpoint")
+    f"jobs.{name}"
+    for name in ("worker", "rank", "cell_run", "train_cell", "evaluate_cell", "checkpoint")
 }
 TORCH_FREE = ("snnlib.spec", "snnlib.errors")
 HEAVY = ("torch", "torchvision", "spikingjelly", "safetensors", "numpy")

@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from jobs import attempts
+from jobs import attempts, files
 from jobs.layout import CellFiles
 
 
@@ -36,11 +36,12 @@ def test_a_younger_attempt_fences_an_older_one(tmp_path: Path) -> None:
     assert attempts.fenced(cell, 1)
 
 
-def test_a_checkpoint_of_its_own_means_it_advanced(tmp_path: Path) -> None:
+def test_a_killed_attempt_advanced_if_its_events_say_so(tmp_path: Path) -> None:
     cell = CellFiles(tmp_path)
-    attempts.claim(cell, {}, b"{}")
+    paths = cell.attempt(attempts.claim(cell, {}, b"{}"))
+    files.append(paths.events, {"event": "resumed"})
     assert not attempts.read(cell, 1).advanced
-    cell.checkpoint(20, 1).mkdir(parents=True)
+    files.append(paths.events, {"event": "saved", "step": 20})
     assert attempts.read(cell, 1).advanced
 
 

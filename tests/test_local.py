@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import files, ledger, local, processes
+from jobs import attempts, files, ledger, local, processes
 from jobs.cell import Resources
 from jobs.layout import RunRoot
 from jobs.ledger import Submission
@@ -81,6 +81,8 @@ def test_the_lock_is_held_once(tmp_path: Path) -> None:
 def test_a_cancelled_submission_has_no_work(tmp_path: Path) -> None:
     root = run_root(tmp_path)
     paths = submission(root, [cell()], "local")
+    assert not local.has_work(ledger.read(root, 1))  # its launcher has not said so yet
+    ledger.intend(paths, 0, 1.0)
     assert local.has_work(ledger.read(root, 1))
     ledger.cancel(paths, None, 1.0)
     assert not local.has_work(ledger.read(root, 1))
@@ -94,3 +96,38 @@ def test_a_task_that_skipped_itself_frees_its_slot(tmp_path: Path) -> None:
     ledger.skip(paths, 0, "everything is recorded already")
     assert local.Queue(root, Slots((), 2)).step() is False
     assert ledger.read(root, 1).local[0].ended
+
+
+def test_a_job_that_dies_before_its_claim_is_a_failed_attempt(tmp_path: Path) -> None:
+    root = run_root(tmp_path)
+    one = cell()
+    paths = submission(root, [one], "local")
+    log = paths.submitit / "task-0" / "7_0_log.out"
+    log.parent.mkdir()
+    log.write_text("ModuleNotFoundError: No module named 'jobs'\n")
+    ended = processes.Process.of({**HERE.data(), "start": 1})
+    ledger.started(paths, 0, ended, "", 1.0)
+    local.Queue(root, Slots((), 2)).step()
+    found = attempts.read(root.cell(one.training_id), 1)
+    assert (found.state, found.submission) == ("failed", 1)
+    assert "No module named 'jobs'" in found.reason
+
+
+def test_a_corrupt_submission_does_not_hold_up_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = run_root(tmp_path)
+    torn = submission(root, [cell(0)], "local")
+    torn.plan.write_text('{"manifest": ')
+    good = submission(root, [cell(1)], "local")
+    assert [s.number for s in local.open_submissions(root, set())] == [good.number]
+    assert "passed over" in capsys.readouterr().err
+
+
+def test_a_task_that_never_fits_is_skipped_with_the_reason(tmp_path: Path) -> None:
+    root = run_root(tmp_path)
+    shape = Resources(gpus_per_node=4)
+    paths = submission(root, [cell(resources=shape)], "local")
+    ledger.intend(paths, 0, 1.0)
+    local.Queue(root, Slots(("0", "1"), 2)).step()
+    assert ledger.read(root, 1).skipped == {0: "needs 4 GPUs, this machine's queue has 2"}

@@ -19,6 +19,9 @@ def tried(*states: EndState | None, advanced: bool = True, **more: object) -> tu
     )
 
 
+FATAL = Attempt(number=1, state="failed", reason="DatasetMissing", deterministic=True)
+
+
 def decide(known: Progress, live: Live | None = None, **more: bool) -> Planned:
     key = ONE.training_id
     (item,) = plan([ONE], {key: known}, {key: live} if live else {}, **more)
@@ -41,6 +44,8 @@ def decide(known: Progress, live: Live | None = None, **more: bool) -> Planned:
         (Progress(attempts=tried(*STOPS)), "give_up", "20 times"),
         (Progress(attempts=tried(*STOPS[:3], advanced=False)), "give_up", "3 failures"),
         (Progress(attempts=tried(*CANCELS)), "retry", "cancelled"),
+        (Progress(attempts=(FATAL, *tried("failed", "preempted"))), "retry", "preempted (1 of 20)"),
+        (Progress(attempts=(*tried("failed"), FATAL, *tried("cancelled"))), "give_up", "again"),
     ],
 )
 def test_action_and_reason(known: Progress, action: Action, reason: str) -> None:
@@ -94,3 +99,17 @@ def test_two_cells_of_one_training_do_not_train_it_twice() -> None:
     twin = cell(0, number=5)
     items = plan([ONE, twin], {}, {})
     assert [item.action for item in items] == ["train", "wait"]
+
+
+def test_a_chain_is_planned_from_its_oldest_ancestor() -> None:
+    oldest = cell(7, number=-1)
+    parent = cell(8, parent=oldest, number=-1)
+    child = cell(1, parent=parent)
+    items = plan([child], {oldest.training_id: Progress(trained=True)}, {})
+    assert [item.action for item in items] == ["done", "train", "blocked"]
+
+
+def test_a_parent_that_was_filtered_out_is_trained_not_evaluated() -> None:
+    parent = cell(0)
+    items = plan([cell(1, parent=parent)], {}, {})
+    assert (items[0].action, items[0].cell.rows) == ("train", ())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import attempts, files, ledger, processes, records, survey
+from jobs import attempts, files, ledger, liveness, processes, records, survey
 from jobs.index import TICK_NS
 from jobs.layout import RunRoot
 from jobs.scheduler import Answer
@@ -168,13 +168,14 @@ def test_a_deleted_training_is_new_again(tmp_path: Path) -> None:
         (answer(job("77_0", "running", live=True, name="somebody's")), None),
         (answer(reachable=False), "unknown"),
         (answer(at=50.0), "unknown"),
+        (answer(at=150.5), "unknown"),  # asked after the plan, before sbatch had answered
         (None, "unknown"),
     ],
 )
 def test_liveness_on_slurm(tmp_path: Path, told: Answer | None, state: str | None) -> None:
     root = run_root(tmp_path)
     sent(root)
-    held = survey.live(survey.submissions(root), {}, told, 2000.0).get(cell(0).training_id)
+    held = liveness.live(liveness.submissions(root), {}, told, 2000.0).get(cell(0).training_id)
     assert (held.state if held else None) == state
 
 
@@ -185,7 +186,7 @@ def test_a_claimed_cell_of_a_running_job_runs(tmp_path: Path) -> None:
     attempts.claim(paths, {"submission": 1, "task": 0}, b"{}")
     known = survey.progress(root, [cell(0)], Index(root))
     told = answer(job("77_0", "running", live=True))
-    held = survey.live(survey.submissions(root), known, told, 2000.0)
+    held = liveness.live(liveness.submissions(root), known, told, 2000.0)
     assert held[cell(0).training_id].state == "running"
 
 
@@ -198,10 +199,10 @@ def test_an_intent_without_an_id_from_another_host(
     root = run_root(tmp_path)
     paths = submission(root, [ONE])
     ledger.intend(paths, 0, 100.0)
-    (found,) = survey.submissions(root)
+    (found,) = liveness.submissions(root)
     found = replace(found, launcher=processes.Process.of(ELSEWHERE))
     told = answer(*[job("5", "pending", live=True)] * named)
-    held = survey.live([found], {}, told, found.at + age)
+    held = liveness.live([found], {}, told, found.at + age)
     assert bool(held) is live
 
 
@@ -210,7 +211,7 @@ def test_a_refused_chunk_holds_nothing(tmp_path: Path) -> None:
     paths = submission(root, [ONE])
     ledger.intend(paths, 0, 100.0)
     ledger.refused(paths, 0, "invalid partition", 101.0)
-    assert survey.live(survey.submissions(root), {}, None, 102.0) == {}
+    assert liveness.live(liveness.submissions(root), {}, None, 102.0) == {}
 
 
 @pytest.mark.parametrize(
@@ -228,7 +229,7 @@ def test_the_cause_of_a_silent_end(tmp_path: Path, told: Answer, state: str) -> 
     claim = {"submission": 1, "task": 0, "job_id": "77_0", "job_name": "job-1-000"}
     attempts.claim(root.cell(ONE.training_id), claim, b"{}")
     known = survey.progress(root, [ONE], Index(root))
-    explained = survey.explained(root, known, {}, told)
+    explained = liveness.explained(root, known, {}, told)
     assert explained[ONE.training_id].attempts[-1].state == state
 
 
@@ -238,7 +239,7 @@ def test_a_cancelled_job_never_looks_lost(tmp_path: Path) -> None:
     ledger.cancel(root.submission(1), None, 200.0)
     attempts.claim(root.cell(ONE.training_id), {"submission": 1, "job_id": "77_0"}, b"{}")
     known = survey.progress(root, [ONE], Index(root))
-    explained = survey.explained(root, known, {}, answer())
+    explained = liveness.explained(root, known, {}, answer())
     assert explained[ONE.training_id].attempts[-1].state == "cancelled"
 
 
@@ -248,17 +249,53 @@ def test_a_closed_submission_keeps_the_schedulers_last_word(tmp_path: Path) -> N
     claim = {"submission": 1, "task": 0, "job_id": "77_0", "job_name": "job-1-000"}
     attempts.claim(root.cell(ONE.training_id), claim, b"{}")
     told = answer(job("77_0", "timeout", live=False))
-    survey.close(root, survey.submissions(root), told, 2000.0)
-    assert survey.closed(root) == {1}
+    liveness.close(root, liveness.submissions(root), told, 2000.0)
+    assert liveness.closed(root) == {1}
     known = survey.progress(root, [ONE], Index(root))
-    later = survey.explained(root, known, {}, answer(at=9000.0))
+    later = liveness.explained(root, known, {}, answer(at=9000.0))
     assert later[ONE.training_id].attempts[-1].state == "timeout"
 
 
 def test_an_open_submission_stays_open(tmp_path: Path) -> None:
     root = run_root(tmp_path)
     sent(root)
-    survey.close(root, survey.submissions(root), None, 2000.0)
-    assert survey.closed(root) == frozenset()
+    liveness.close(root, liveness.submissions(root), None, 2000.0)
+    assert liveness.closed(root) == frozenset()
     assert os.listdir(root.cache) == []
     assert list(files.read_lines(root.closed)) == []
+
+
+def test_foreign_files_among_the_cells_are_passed_over(tmp_path: Path) -> None:
+    root = run_root(tmp_path)
+    (root.cells / ".DS_Store").write_text("")
+    finish(root, ONE)
+    assert list(survey.progress(root, [ONE], Index(root))) == [ONE.training_id]
+
+
+def test_a_torn_training_is_not_trained(tmp_path: Path) -> None:
+    root = run_root(tmp_path)
+    finish(root, ONE)
+    root.cell(ONE.training_id).training.write_text('{"model_sha')
+    assert not survey.progress(root, [ONE], Index(root))[ONE.training_id].trained
+
+
+def test_every_silent_end_of_a_cancelled_submission_is_a_cancel(tmp_path: Path) -> None:
+    root = run_root(tmp_path)
+    sent(root)
+    ledger.cancel(root.submission(1), None, 200.0)
+    paths = root.cell(ONE.training_id)
+    for _ in range(2):
+        attempts.claim(paths, {"submission": 1, "task": 0}, b"{}")
+    known = survey.progress(root, [ONE], Index(root))
+    found = liveness.explained(root, known, {}, answer())[ONE.training_id]
+    assert [attempt.state for attempt in found.attempts] == ["cancelled", "cancelled"]
+
+
+def test_a_skipped_task_that_runs_all_the_same_is_live(tmp_path: Path) -> None:
+    root = run_root(tmp_path)
+    paths = submission(root, [ONE], "local")
+    ledger.intend(paths, 0, 1.0)
+    ledger.started(paths, 0, processes.this(), "", 1.0)
+    ledger.skip(paths, 0, "taken first")
+    held = liveness.live(liveness.submissions(root), {}, None, 2.0)
+    assert list(held) == [ONE.training_id]

@@ -84,3 +84,28 @@ def test_job_ids(env: dict[str, str], job: str) -> None:
 def test_epsilon_zero_is_the_clean_row() -> None:
     assert ONE.rows[0].endswith("@0/1")
     assert Fraction(0) not in ONE.epsilons
+
+
+def test_only_own_attempts_are_concluded(root: RunRoot) -> None:
+    paths = submission(root, [ONE])
+    cell_files = root.cell(ONE.training_id)
+    own = {"submission": 1, "task": 0, "job_id": "7"}
+    for claim in (own, {**own, "submission": 2}, own, {**own, "job_id": "8"}):
+        attempts.claim(cell_files, claim, b"{}")
+    run = TaskRun(paths.folder, 0, {"SLURM_JOB_ID": "7"})
+    assert run._own_attempts(ORDER, 1) == [3]
+
+
+def test_another_node_does_not_stumble_over_the_claim_of_node_0(root: RunRoot) -> None:
+    paths = submission(root, [ONE])
+    attempts.claim(root.cell(ONE.training_id), {}, b"{}")
+    assert TaskRun(paths.folder, 0, {"SLURM_NODEID": "1"})._next([ORDER])[0] == ORDER
+
+
+def test_a_task_that_was_told_to_end_starts_nothing(root: RunRoot) -> None:
+    paths = submission(root, [ONE])
+    run = TaskRun(paths.folder, 0, {})
+    run.stop()
+    run.run()
+    assert attempts.numbers(root.cell(ONE.training_id)) == []
+    assert ledger.read(root, 1).skipped == {}

@@ -96,15 +96,27 @@ def manifests(where: Place, name: str | None) -> list[Manifest]:
     return found
 
 
-def cells(where: Place, name: str | None) -> list[Cell]:
-    """All cells a name may mean: of the named manifest, or of the submitted and shipped ones."""
-    if name:
-        return list(finding.manifest(name, where.root).cells)
-    found = finding.submitted(where.root)
-    names = {manifest.name for manifest in found}
-    shipped = [finding.manifest(str(path)) for path in sorted(finding.MANIFESTS.glob("*.yaml"))]
-    found += [manifest for manifest in shipped if manifest.name not in names]
-    return [cell for manifest in found for cell in manifest.cells]
+def cell(where: Place, name: str, manifest: str | None) -> tuple[Manifest, Cell]:
+    """The cell that a name means, and its manifest: the named one, a submitted or a shipped one.
+
+    Raises:
+        UsageError: none or several fit.
+    """
+    if manifest:
+        found = [finding.manifest(manifest, where.root)]
+    else:
+        found = finding.submitted(where.root)
+        names = {one.name for one in found}
+        found += [one for one in finding.shipped() if one.name not in names]
+    chosen = finding.cell_of(name, [c for one in found for c in one.cells], where.root)
+    home = next(one for one in found if any(c is chosen for c in one.cells))
+    return home, chosen
+
+
+def queue_is_missing(where: Place, view: View) -> bool:
+    """Whether cells wait for this machine's queue, which is not running."""
+    waits = any(item.state == "queued" for item in view.items)
+    return waits and not local.is_running(where.root)
 
 
 def command(*words: str) -> str:

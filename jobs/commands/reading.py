@@ -7,7 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from jobs import attempts, finding, identity, records, views
+from jobs import attempts, files, finding, identity, processes, records, views
 from jobs.attempts import Attempt
 from jobs.cell import Cell
 from jobs.commands import context
@@ -15,6 +15,7 @@ from jobs.commands.context import STATUS_AGE_S, View, command
 from jobs.console import Console
 from jobs.errors import UsageError
 from jobs.finding import Place
+from jobs.plan import SENT
 
 FOLLOW_S = 0.3
 
@@ -35,7 +36,7 @@ def status(args: Namespace, console: Console) -> int:
         if args.by:
             console.data(views.grouped(view.items, view.last, args.by))
         else:
-            console.data(_status_lines(view, args.manifest))
+            console.data(_status_lines(where, view, args.manifest))
     if args.json:
         console.json({"manifests": documents})
     return code if args.exit_code else 0
@@ -59,14 +60,18 @@ def _document(view: View) -> dict[str, Any]:
     }
 
 
-def _status_lines(view: View, named: str | None) -> list[str]:
+def _status_lines(where: Place, view: View, named: str | None) -> list[str]:
     slurm = any(submission.cluster == "slurm" for submission in view.seen.found)
     age = views.age(view.seen.answer, time.time(), needed=slurm)
+    if context.queue_is_missing(where, view):
+        age = "this machine's queue is not running (killed or rebooted?)"
     name = [named] if named else []
     broken = [i.cell for i in view.items if i.action == "give_up"]
     if broken:
         follow = command("logs", broken[0].training_id[:8])
         follow += f" · mend the cause, then: {command('resume', *name, '--failed')}"
+    elif any(i.action in SENT for i in view.items) or context.queue_is_missing(where, view):
+        follow = command("resume", *name)
     elif any(i.action == "wait" for i in view.items):
         follow = command("status", *name)
     elif views.finished(view.items):
@@ -79,17 +84,27 @@ def _status_lines(view: View, named: str | None) -> list[str]:
 def logs(args: Namespace, console: Console) -> int:
     """Print the log of a cell's last attempt."""
     where = context.place(args)
-    cell = finding.cell_of(args.cell, context.cells(where, args.manifest), where.root)
+    _, cell = context.cell(where, args.cell, args.manifest)
     paths = where.root.cell(cell.training_id)
     tried = [attempts.read(paths, number) for number in attempts.numbers(paths)]
     chosen = _attempt(tried, args, cell)
     log = paths.attempt(chosen.number).log(args.rank)
-    console.note(f"{cell.label} attempt {chosen.number} rank {args.rank}: {log}")
-    _print_log(log, console, follow=args.follow, ended=paths.attempt(chosen.number).end)
     if not log.exists():
-        before = where.root.submission(chosen.submission).submitit
-        console.note(f"no log of this rank yet; what came before it lies under {before}")
+        _explain_absent_log(where, chosen, args.rank, log, console)
+    console.note(f"{cell.label} attempt {chosen.number} rank {args.rank}: {log}")
+    _print_log(log, chosen, console, follow=args.follow, ended=paths.attempt(chosen.number).end)
     return 0
+
+
+def _explain_absent_log(
+    where: Place, chosen: Attempt, rank: int, log: Path, console: Console
+) -> None:
+    ranks = sorted(path.stem.removeprefix("rank") for path in log.parent.glob("rank*.log"))
+    if ranks:
+        raise UsageError(f"attempt {chosen.number} has no rank {rank}; it has {', '.join(ranks)}")
+    before = where.root.submission(chosen.submission).submitit
+    console.note(f"no rank of it has written yet; what came before lies under {before}")
+    console.note(chosen.reason)
 
 
 def _attempt(tried: list[Attempt], args: Namespace, cell: Cell) -> Attempt:
@@ -103,20 +118,21 @@ def _attempt(tried: list[Attempt], args: Namespace, cell: Cell) -> Attempt:
     return tried[-1]
 
 
-def _print_log(log: Path, console: Console, *, follow: bool, ended: Path) -> None:
-    """Print a log; with `follow`, go on until its attempt has ended."""
+def _print_log(log: Path, chosen: Attempt, console: Console, *, follow: bool, ended: Path) -> None:
+    """Print a log; with `follow`, go on until its attempt has ended or was killed."""
     position = 0
     while True:
-        over = ended.exists()
+        killed = chosen.process is not None and processes.alive(chosen.process) is False
+        over = ended.exists() or killed or not follow
         if log.exists():
             with log.open("rb") as file:
                 file.seek(position)
                 text = file.read()
-            whole = text if over or not follow else text[: text.rfind(b"\n") + 1]
+            whole = text if over else text[: text.rfind(b"\n") + 1]
             position += len(whole)
             if whole:
                 console.data(whole.decode(errors="replace").rstrip("\n").split("\n"))
-        if over or not follow:
+        if over:
             return
         time.sleep(FOLLOW_S)
 
@@ -124,7 +140,7 @@ def _print_log(log: Path, console: Console, *, follow: bool, ended: Path) -> Non
 def show(args: Namespace, console: Console) -> int:
     """Tell a cell's whole story."""
     where = context.place(args)
-    cell = finding.cell_of(args.cell, context.cells(where, args.manifest), where.root)
+    _, cell = context.cell(where, args.cell, args.manifest)
     story = _story(where, cell)
     if args.json:
         console.json(story)
@@ -137,7 +153,7 @@ def _story(where: Place, cell: Cell) -> dict[str, Any]:
     paths = where.root.cell(cell.training_id)
     tried = [attempts.read(paths, number) for number in attempts.numbers(paths)]
     found = list(records.valid(paths))
-    training = json.loads(paths.training.read_bytes()) if paths.training.exists() else None
+    training = files.read_json(paths.training) if paths.training.exists() else None
     return {
         "training_id": cell.training_id,
         "label": cell.label,
@@ -206,8 +222,7 @@ def _flat(value: object) -> str:
 def explain(args: Namespace, console: Console) -> int:
     """Print the keys that make two cells differ."""
     where = context.place(args)
-    pool = context.cells(where, args.manifest)
-    a, b = (finding.cell_of(name, pool, where.root) for name in (args.a, args.b))
+    a, b = (context.cell(where, name, args.manifest)[1] for name in (args.a, args.b))
     found = identity.differences(a.training, b.training)
     own = [
         (key, x, y)

@@ -1,6 +1,5 @@
 """run: one cell in the foreground. demo: the quickstart from end to end."""
 
-import os
 import tempfile
 from argparse import Namespace
 from dataclasses import replace
@@ -13,6 +12,7 @@ from jobs.commands.context import command
 from jobs.commands.tables import collect_and_show
 from jobs.commands.waiting import wait
 from jobs.console import Console
+from jobs.errors import UsageError
 from jobs.finding import Place
 from jobs.layout import RunRoot
 from jobs.sending import Options
@@ -23,13 +23,21 @@ QUICKSTART = finding.MANIFESTS / "quickstart.yaml"
 def run(args: Namespace, console: Console) -> int:
     """Run one cell in the foreground, with its log on the terminal."""
     where = context.place(args)
-    cell = finding.cell_of(args.cell, context.cells(where, args.manifest), where.root)
+    home, cell = context.cell(where, args.cell, args.manifest)
     if args.epochs is None and args.samples is None:
-        return _run(where, cell, args, console)
+        code, reason = _run(where, replace(home, cells=(cell,)), args, console)
+        console.data(f"{cell.label}: {reason}")
+        console.data(f"next: {command('show', cell.training_id[:8])}")
+        return code
     with tempfile.TemporaryDirectory(prefix="spikegrid-") as folder:
         console.note(f"scratch run: nothing is recorded under {where.root.path}")
         scratch = replace(where, root=RunRoot(Path(folder)))
-        return _run(scratch, _shortened(cell, args.epochs, args.samples), args, console)
+        _lend_parent(where, scratch, cell)
+        short = _shortened(cell, args.epochs, args.samples)
+        code, reason = _run(scratch, replace(home, cells=(short,)), args, console)
+    console.data(f"{cell.label}: {reason} (scratch run, recorded nothing)")
+    console.data(f"next: {command('run', args.cell)}")
+    return code
 
 
 def _shortened(cell: Cell, epochs: int | None, samples: int | None) -> Cell:
@@ -41,26 +49,34 @@ def _shortened(cell: Cell, epochs: int | None, samples: int | None) -> Cell:
     return replace(cell, training=training, evaluation=evaluation)
 
 
-def _run(where: Place, cell: Cell, args: Namespace, console: Console) -> int:
+def _lend_parent(where: Place, scratch: Place, cell: Cell) -> None:
+    """Let a scratch run start from a parent that is trained in the real run root."""
+    if cell.parent is None:
+        return
+    own = where.root.cell(cell.parent.training_id)
+    if not own.training.exists():
+        raise UsageError(
+            f"{cell.label}: its parent {cell.parent.label} is not trained yet; "
+            f"run that first: {command('run', cell.parent.label)}"
+        )
+    lent = scratch.root.cell(cell.parent.training_id).folder
+    lent.parent.mkdir(parents=True)
+    lent.symlink_to(own.folder)
+
+
+def _run(where: Place, manifest: Manifest, args: Namespace, console: Console) -> tuple[int, str]:
+    """Run the cells of a manifest here; the exit code, and how the last one stands."""
     sending.prepare(where.root)
-    manifest = Manifest(
-        name=f"run-{cell.training_id}", cells=(cell,), references=(), text="", source=cell.label
-    )
-    args.only = None
+    args.only, args.cluster = None, "debug"
     view = context.view(where, manifest, args, max_age=0.0, retry_failed=True)
-    args.cluster = "debug"
     context.cluster(where, view, args)
-    options = Options(cluster="debug", data=where.data)
-    os.environ["SPIKEGRID_FOREGROUND"] = "1"
-    sent = sending.send(where.root, manifest, view.items, view.seen, where.site, options)
+    options = Options(cluster="debug", data=where.data, echo=console.echo)
+    sending.send(where.root, manifest, view.items, view.seen, where.site, options)
     after = context.view(where, manifest, args, max_age=0.0)
-    item = after.items[-1]
-    if sent is None:
-        console.note(f"{cell.label}: nothing to run ({item.reason})")
-    console.data(f"{cell.label}: {item.state} · {item.reason}")
-    console.data(f"next: {command('show', cell.training_id[:8])}")
     after.index.save()
-    return 1 if views.broken(after.items) else 0 if views.finished(after.items) else 4
+    item = after.items[-1]
+    code = 1 if item.action == "give_up" or item.state == "failed" else 0
+    return code or (0 if item.action == "done" else 4), f"{item.state} · {item.reason}"
 
 
 def demo(args: Namespace, console: Console) -> int:

@@ -126,6 +126,7 @@ def _submit(where: Place, manifest: Manifest, args: Namespace, console: Console)
         limit=args.limit,
         data=where.data,
         python=where.site.python,
+        echo=console.echo,
     )
     _check_hours(view, where, options, args.max_gpu_hours)
     if args.dry_run:

@@ -4,7 +4,7 @@ import time
 from argparse import Namespace
 from collections import Counter
 
-from jobs import files, views
+from jobs import attempts, files, local, views
 from jobs.cell import Manifest
 from jobs.commands import context
 from jobs.commands.context import View, command
@@ -13,6 +13,7 @@ from jobs.finding import Place
 
 LOCAL_POLL_S = 1.0
 SLURM_POLL_S = 15.0
+ON_THE_WAY = frozenset({"queued", "pending", "running", "unknown"})
 
 
 def wait(
@@ -50,8 +51,10 @@ def wait(
 def _until_still(where: Place, manifest: Manifest, args: Namespace, console: Console) -> View:
     while True:
         view = context.view(where, manifest, args, max_age=SLURM_POLL_S)
-        if not any(item.action == "wait" for item in view.items):
+        if not any(item.state in ON_THE_WAY for item in view.items):
             return view
+        if context.queue_is_missing(where, view):
+            local.ensure_running(where.root)
         console.progress(_progress(where, view))
         slurm = any(submission.cluster == "slurm" for submission in view.seen.found)
         time.sleep(SLURM_POLL_S if slurm else LOCAL_POLL_S)
@@ -70,8 +73,6 @@ def _progress(where: Place, view: View) -> str:
 
 def epoch(where: Place, training_id: str) -> str:
     """How far the last attempt of a training is, by its own metrics."""
-    from jobs import attempts  # light, but only needed while something runs
-
     cell = where.root.cell(training_id)
     if cell.training.exists():
         return "attacking"

@@ -2,11 +2,13 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from jobs import attempts, files, local, processes
+from jobs import attempts, files, ledger, local, processes
 from tests.system.conftest import Bench, descendants, job_process, until
 
 pytestmark = pytest.mark.slow
@@ -154,3 +156,47 @@ def test_a_failing_cell_says_why_and_is_not_tried_again(bench: Bench, tmp_path: 
     assert "NotFinite" in bench("logs", "digits/small-lif/clean/s0", "--manifest", str(study))
     assert "1 give_up" in bench("plan", str(study))
     assert "NotFinite" in bench("status", str(study), "--by", "error")
+
+
+def test_ranks_die_with_their_agent_even_while_they_start(bench: Bench, tmp_path: Path) -> None:
+    study = manifest(tmp_path, epochs=30)
+    bench("submit", str(study), "--cluster", "local", "--only", "regime=clean")
+    until(lambda: ledger.read(bench.root, 1).local, "the start of its job")
+    controller = job_process(bench.root)
+    until(lambda: len(descendants(controller.pid)) == 3, "a rank")  # task, agent, rank
+    task, agent, rank = map(processes.identify, descendants(controller.pid))
+    assert task
+    assert agent
+    assert rank
+    os.kill(agent.pid, signal.SIGKILL)
+    until(lambda: not processes.alive(rank), "the end of the rank", 2)
+    until(lambda: bench.cell().attempt(1).end.exists(), "its end")
+    assert attempts.read(bench.cell(), 1).state == "failed"
+    assert not checkpoints(bench)
+
+
+def test_term_to_a_packed_job_starts_no_further_cell(bench: Bench, tmp_path: Path) -> None:
+    study = manifest(tmp_path, epochs=40, packed=2)
+    bench("submit", str(study), "--cluster", "local")
+    until(lambda: list(bench.root.cells.glob("*/*/attempts/0001/metrics.jsonl")), "an epoch")
+    for pid in descendants(job_process(bench.root).pid):
+        os.kill(pid, signal.SIGTERM)
+    until(lambda: bench.cell().attempt(1).end.exists(), "its end")
+    until(lambda: not local.is_running(bench.root), "the end of the queue")
+    assert len(list(bench.root.cells.glob("*/*"))) == 1
+    assert attempts.read(bench.cell(), 1).state == "preempted"
+    assert "1 retry     preempted (1 of 20), go on from step" in bench("plan", str(study))
+
+
+def test_ctrl_c_in_the_foreground_saves_and_ends(bench: Bench, tmp_path: Path) -> None:
+    study = str(manifest(tmp_path, epochs=60))
+    words = ["run", "digits/small-lif/clean/s0", "--manifest", study]
+    command = [sys.executable, str(bench.checkout / "launch.py"), *words]
+    with subprocess.Popen(command, env=bench.env, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert "epoch 1/60" in running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        assert running.wait(60) == 130
+    assert attempts.read(bench.cell(), 1).state == "preempted"
+    assert checkpoints(bench)
+    assert "study" in bench("status")
