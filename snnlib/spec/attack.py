@@ -38,11 +38,16 @@ class Clean(Spec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FGSM(Spec):
-    """One step of size epsilon along the sign of the gradient (Goodfellow et al. 2015, eq. 4)."""
+class _GradientAttack(Spec):
+    """What every attack along a gradient has.
 
-    revision: ClassVar[int] = 1
-    name: Literal["fgsm"] = "fgsm"
+    Attributes:
+        norm: with `space` and `clip` the threat model.
+        loss: what the attack raises.
+        surrogate: the attacker's surrogate gradient; `own` is the network's.
+        gradient: the attacker's gradient rule; `own` is the network's.
+    """
+
     norm: Literal["linf"] = "linf"
     space: Space = "pixel"
     clip: Bool = True
@@ -57,7 +62,15 @@ class FGSM(Spec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PGD(Spec):
+class FGSM(_GradientAttack):
+    """One step of size epsilon along the sign of the gradient (Goodfellow et al. 2015, eq. 4)."""
+
+    revision: ClassVar[int] = 1
+    name: Literal["fgsm"] = "fgsm"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PGD(_GradientAttack):
     """Projected gradient ascent (Madry et al. 2018, eq. 2.1), judged at its last iterate.
 
     Attributes:
@@ -73,17 +86,6 @@ class PGD(Spec):
     step_size: StepSize = "eps/4"
     restarts: PositiveInt = 1
     random_start: Bool = True
-    norm: Literal["linf"] = "linf"
-    space: Space = "pixel"
-    clip: Bool = True
-    loss: AttackLoss = "cross_entropy"
-    surrogate: Own | Surrogate = "own"
-    gradient: Own = "own"
-
-    @property
-    def threat(self) -> ThreatModel:
-        """The ball this attack stays in."""
-        return ThreatModel(norm=self.norm, space=self.space, clip=self.clip)
 
 
 Attack = Annotated[FGSM | PGD, Field(discriminator="name")]
