@@ -69,7 +69,13 @@ class Options:
 
 
 def look(
-    root: RunRoot, cells: Sequence[Cell], index: Index, *, max_age: float | None, now: float
+    root: RunRoot,
+    cells: Sequence[Cell],
+    index: Index,
+    *,
+    max_age: float | None,
+    now: float,
+    always: bool = False,
 ) -> Situation:
     """See where everything stands.
 
@@ -79,13 +85,14 @@ def look(
         index: of the records.
         max_age: seconds that a saved scheduler answer may be old; None asks nothing at all.
         now: unix time.
+        always: ask the scheduler although no job of this run root needs it, for its limits.
     """
     closed = liveness.closed(root)
     found = liveness.submissions(root, closed)
     job_ids = [c.job_id for s in found if s.cluster == "slurm" for c in s.chunks if c.job_id]
     unsent = any(c.job_id is None for s in found if s.cluster == "slurm" for c in s.chunks)
     answer = scheduler.saved(root.cache)
-    if max_age is not None and (job_ids or unsent):
+    if max_age is not None and (job_ids or unsent or always):
         answer = scheduler.cached(root.cache, job_ids=job_ids, now=now, max_age=max_age)
     known = survey.progress(root, with_parents(cells), index)
     holders = liveness.live(found, known, answer, now)
@@ -164,6 +171,12 @@ def check_format(root: RunRoot) -> None:
         NewerLayout: format.json names a layout that this program does not know.
         EnvironmentFault: the run root cannot be read.
     """
+    above = next(path for path in (root.path, *root.path.parents) if path.exists())
+    if not above.is_dir():
+        raise EnvironmentFault(
+            f"{root.path}: {above} is no folder; "
+            "choose another folder with --root or $SPIKEGRID_ROOT"
+        )
     try:
         line = next(files.read_lines(root.format), {})
     except OSError as error:

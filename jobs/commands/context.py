@@ -70,11 +70,12 @@ def view(
     *,
     max_age: float | None,
     retry_failed: bool = False,
+    always: bool = False,
 ) -> View:
     """A manifest's cells, as `--only` chooses them, and the plan for them."""
     cells = finding.only(manifest.cells, args.only)
     index = survey.Index(where.root, trust=not getattr(args, "verify", False))
-    seen = sending.look(where.root, cells, index, max_age=max_age, now=time.time())
+    seen = sending.look(where.root, cells, index, max_age=max_age, now=time.time(), always=always)
     items = sending.planned(cells, seen, retry_failed=retry_failed)
     return View(manifest=manifest, cells=tuple(cells), items=tuple(items), seen=seen, index=index)
 
@@ -132,19 +133,19 @@ def command(*words: str) -> str:
     return shlex.join([python, launcher, *words])
 
 
-def cluster(where: Place, view: View, args: Namespace) -> Cluster:
-    """Where the jobs go; refuses what this machine cannot do.
+def cluster(where: Place, name: str, args: Namespace) -> Cluster:
+    """Where the jobs of a manifest go.
 
     `auto` means SLURM where sbatch is, but a resumed manifest stays where it was sent last.
 
     Raises:
-        EnvironmentFault: SLURM is not there, or this machine has too few GPUs.
+        EnvironmentFault: SLURM is not there.
     """
     chosen: str = args.cluster
     has_slurm = shutil.which("sbatch") is not None
     if chosen == "auto":
         resumed = args.command == "resume"
-        before = ledger.latest(where.root, view.manifest.name) if resumed else None
+        before = ledger.latest(where.root, name) if resumed else None
         chosen = before.cluster if before else ("slurm" if has_slurm else "local")
     if chosen == "slurm":
         if not has_slurm:
@@ -153,11 +154,15 @@ def cluster(where: Place, view: View, args: Namespace) -> Cluster:
                 "(or `module load slurm`), or use --cluster local"
             )
         return "slurm"
-    _check_machine(view.items)
     return "debug" if chosen == "debug" else "local"
 
 
-def _check_machine(items: Sequence[Planned]) -> None:
+def check_machine(items: Sequence[Planned]) -> None:
+    """Refuse what this machine alone cannot run.
+
+    Raises:
+        EnvironmentFault: several nodes are asked for, or more GPUs than there are.
+    """
     shapes = {item.cell.resources for item in items if item.action in SENT}
     nodes = max((shape.nodes for shape in shapes), default=1)
     if nodes > 1:

@@ -254,6 +254,7 @@ def doctor(args: Namespace, console: Console) -> int:
     from jobs import doctor as checks
 
     where = finding.place(args.root, args.data, checks.site_or_empty(os.environ), os.environ)
+    console.progress("asking Python, torch, SLURM and the filesystem …")
     found = checks.examine(where.root.path, env=os.environ)
     marks = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
     for one in found:

@@ -67,9 +67,9 @@ def _lend_parent(where: Place, scratch: Place, cell: Cell) -> None:
 def _run(where: Place, manifest: Manifest, args: Namespace, console: Console) -> tuple[int, str]:
     """Run the cells of a manifest here; the exit code, and how the last one stands."""
     sending.prepare(where.root)
-    args.only, args.cluster = None, "debug"
+    args.only = None
     view = context.view(where, manifest, args, max_age=0.0, retry_failed=True)
-    context.cluster(where, view, args)
+    context.check_machine(view.items)
     options = Options(cluster="debug", data=where.data, echo=console.echo)
     sending.send(where.root, manifest, view.items, view.seen, where.site, options)
     after = context.view(where, manifest, args, max_age=0.0)

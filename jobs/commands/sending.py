@@ -116,10 +116,17 @@ def _described(view: View, where: Place, options: Options) -> list[str]:
 def _submit(where: Place, manifest: Manifest, args: Namespace, console: Console) -> int:
     retry_failed = getattr(args, "failed", False)
     max_age = None if args.dry_run else 0.0
-    if not args.dry_run:
-        sending.prepare(where.root)
-    view = context.view(where, manifest, args, max_age=max_age, retry_failed=retry_failed)
-    chosen = context.cluster(where, view, args)
+    chosen = context.cluster(where, manifest.name, args)
+    view = context.view(
+        where,
+        manifest,
+        args,
+        max_age=max_age,
+        retry_failed=retry_failed,
+        always=chosen == "slurm",
+    )
+    if chosen != "slurm":
+        context.check_machine(view.items)
     options = Options(
         cluster=chosen,
         max_parallel=args.max_parallel or where.site.profile(None).slots,
@@ -132,6 +139,7 @@ def _submit(where: Place, manifest: Manifest, args: Namespace, console: Console)
     if args.dry_run:
         console.data(_described(view, where, options))
         return 0
+    sending.prepare(where.root)
     answer = view.seen.answer
     if answer is not None and not answer.reachable:
         console.note(f"scheduler: {answer.message}; cells whose job is unknown wait")
