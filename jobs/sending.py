@@ -13,7 +13,7 @@ from typing import Any
 
 from jobs import files, ledger, liveness, local, processes, scheduler, snapshot, survey
 from jobs.cell import Cell, Manifest, Resources
-from jobs.errors import EnvironmentFault, NewerLayout, Refused
+from jobs.errors import EnvironmentFault, NewerLayout, Refused, TryLater
 from jobs.layout import FORMAT, RunRoot, SubmissionFiles
 from jobs.ledger import Chunk, Cluster, Submission
 from jobs.plan import SENT, Live, Planned, Progress, plan, with_parents
@@ -311,7 +311,7 @@ def _send_chunk(paths: SubmissionFiles, request: JobRequest, options: Options) -
     from jobs import submit  # submitit is loaded only where jobs start
 
     if not ledger.intend(paths, request.chunk, time.time()):
-        raise EnvironmentFault(f"{paths.folder}: chunk {request.chunk} is being sent by another")
+        raise TryLater(f"{paths.folder}: chunk {request.chunk} is being sent by another process")
     try:
         job_id = submit.send_slurm(paths, request, options.python)
     except Refused as error:

@@ -4,13 +4,12 @@ import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 JobState = Literal[
     "pending", "running", "completed", "failed", "timeout", "out_of_memory", "preempted",
     "node_fail", "cancelled", "unknown",
 ]  # fmt: skip
-JOB_STATES: tuple[JobState, ...] = get_args(JobState)
 
 _LIVE: dict[str, JobState] = {
     **dict.fromkeys(("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED"), "pending"),

@@ -11,7 +11,6 @@ from snnlib.spec.data import Dataset
 from snnlib.spec.model import Model
 from snnlib.spec.values import Epsilon, PositiveInt, PositiveReal, Real, Seed, Spec
 
-RegimeName = Literal["clean", "adversarial"]
 Optimiser = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "cosine"]
 Loss = Literal["cross_entropy"]

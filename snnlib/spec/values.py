@@ -130,7 +130,6 @@ def _epsilon(value: object) -> Fraction:
     return epsilon
 
 
-Int = Annotated[int, Field(strict=True)]
 PositiveInt = Annotated[int, Field(strict=True, ge=1)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
 Bool = Annotated[bool, Field(strict=True)]
