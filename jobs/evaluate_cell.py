@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from jobs import checkpoint, identity, records, task
+from jobs import checkpoint, identity, records, task, views
 from jobs.cell_run import CellRun, Stopped
 from jobs.records import Record, Row
 from snnlib import distributed, evaluate, models
@@ -79,7 +79,7 @@ def _record(
     records.write(run.cell, record)
     run.event("recorded", attack=named["id"])
     run.advanced = True
-    shown = ", ".join(f"{row.correct}/{row.total} at {row.epsilon}" for row in rows)
+    shown = ", ".join(f"{row.correct}/{row.total} at {views.epsilon(row.epsilon)}" for row in rows)
     run.say(f"{named['attack']['name']}: {shown}")
 
 

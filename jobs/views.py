@@ -3,7 +3,9 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 from functools import lru_cache
+from math import sqrt
 from typing import Any
 
 from jobs.attempts import Attempt
@@ -12,6 +14,7 @@ from jobs.plan import SENT, Planned, State
 from jobs.request import JobRequest, Task
 from jobs.scheduler import Answer
 
+_Z_95 = 1.959963984540054
 WIDTH = 10
 """Characters of a bar at most."""
 _BROKEN: frozenset[State] = frozenset({"failed", "out_of_memory", "given_up"})
@@ -38,6 +41,40 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
+def epsilon(value: Fraction) -> str:
+    """A radius as papers write it: in 255ths where that is exact, e.g. "24/255"."""
+    in_255 = value * 255
+    return f"{in_255.numerator}/255" if value and in_255.denominator == 1 else str(value)
+
+
+def interval(correct: int, total: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927)."""
+    z2, share = _Z_95**2, correct / total
+    middle = (share + z2 / (2 * total)) / (1 + z2 / total)
+    half = _Z_95 / (1 + z2 / total) * sqrt(share * (1 - share) / total + z2 / (4 * total**2))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def flat(value: object) -> str:
+    """A part of a specification on one line, e.g. "lif (tau: 2)"."""
+    if isinstance(value, dict):
+        inner = ", ".join(f"{k}: {flat(v)}" for k, v in value.items() if k != "name")
+        return f"{value.get('name', '')}{f' ({inner})' if inner else ''}".strip()
+    return str(value)
+
+
+def row_text(row: Mapping[str, Any]) -> str:
+    """One result with all that it needs to be believed."""
+    low, high = (100 * bound for bound in interval(row["correct"], row["total"]))
+    share = row["correct"] / row["total"]
+    how = f"{row['space']} space, surrogate {row['surrogate']}" if row["space"] else ""
+    return (
+        f"{row['attack']:<6} ε = {epsilon(Fraction(row['epsilon'])):<7} "
+        f"{row['correct']:>6,}/{row['total']:,} = {share:6.1%} [{low:5.1f}, {high:5.1f}]"
+        f"  zero gradient {row['zero_gradient']}  {how}"
+    ).rstrip()
+
+
 def compressed(labels: Iterable[str], most: int = 3) -> str:
     """Labels with their seeds drawn together: "digits/small-lif/clean/s0-2"."""
     groups: dict[str, list[int]] = {}
@@ -45,7 +82,7 @@ def compressed(labels: Iterable[str], most: int = 3) -> str:
         match = re.fullmatch(r"(.*/s)(\d+)", label)
         groups.setdefault(match[1] if match else label, []).extend([int(match[2])] if match else [])
     shown = [f"{stem}{_ranges(seeds)}" for stem, seeds in groups.items()]
-    more = f" and {len(shown) - most} more groups" if len(shown) > most else ""
+    more = f" and {count(len(shown) - most, 'more group')}" if len(shown) > most else ""
     return ", ".join(shown[:most]) + more
 
 

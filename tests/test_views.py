@@ -1,5 +1,7 @@
 """Text for people: short, aligned, and harmless to a terminal."""
 
+from fractions import Fraction
+
 import pytest
 
 from jobs import views
@@ -64,3 +66,19 @@ def test_hours_are_estimated_from_finished_cells() -> None:
     todo = Planned(cell=todo.cell, action="train", state="new", reason="new")
     text = views.estimate([done, todo], {done.cell.training_id: 7200.0})
     assert text == "about 2 core hours (from 1 finished cell)"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("8/85", "24/255"), ("8/255", "8/255"), ("0", "0"), ("1/10", "1/10"), ("1", "255/255")],
+)
+def test_epsilons_are_written_in_255ths(value: str, text: str) -> None:
+    assert views.epsilon(Fraction(value)) == text
+
+
+def test_intervals_equal_those_of_the_tables() -> None:
+    from analysis.statistics import wilson
+
+    for correct in (0, 1, 221, 399, 400):
+        low, high = wilson(correct, 400)
+        assert views.interval(correct, 400) == pytest.approx((float(low), float(high)), abs=1e-12)

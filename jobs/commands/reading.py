@@ -4,6 +4,7 @@ import json
 import os
 import time
 from argparse import Namespace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,7 @@ def _story(where: Place, cell: Cell) -> dict[str, Any]:
                 "attack": record.attack["name"],
                 "attack_id": record.attack_id,
                 "space": record.attack.get("space"),
+                "surrogate": views.flat(record.attack.get("surrogate")),
                 "epsilon": str(row.epsilon),
                 "correct": row.correct,
                 "total": row.total,
@@ -182,7 +184,7 @@ def _story(where: Place, cell: Cell) -> dict[str, Any]:
 def _story_lines(story: dict[str, Any]) -> list[str]:
     lines = [f"{story['training_id']} {story['label']}", f"  folder    {story['folder']}"]
     for key, value in story["spec"].items():
-        lines.append(f"  {key:<9} {_flat(value)}")
+        lines.append(f"  {key:<9} {views.flat(value)}")
     training = story["training"]
     if training:
         lines.append(
@@ -200,23 +202,15 @@ def _story_lines(story: dict[str, Any]) -> list[str]:
             f"attempt {tried['number']}: {state}{reason} · {tried['seconds']:.0f} s on "
             f"{tried['host']}{job} · submission {tried['submission']}"
         )
-    for row in sorted(
-        story["rows"], key=lambda r: (r["attack"] != "clean", r["attack"], r["attack_id"])
-    ):
-        share = row["correct"] / row["total"]
-        where = f" in {row['space']} space" if row["space"] else ""
-        lines.append(
-            f"  {row['attack']:<6}{where} ε = {row['epsilon']:<8} "
-            f"{row['correct']}/{row['total']} = {share:.1%}, zero gradient {row['zero_gradient']}"
-        )
+    rows = sorted(story["rows"], key=_order)
+    lines += [f"  {views.row_text(row)}" for row in rows]
+    if rows:
+        lines.append("  [95 % Wilson interval over samples]")
     return [*lines, f"next: {command('logs', story['training_id'][:8])}"]
 
 
-def _flat(value: object) -> str:
-    if isinstance(value, dict):
-        inner = ", ".join(f"{k}: {_flat(v)}" for k, v in value.items() if k != "name")
-        return f"{value.get('name', '')}{f' ({inner})' if inner else ''}".strip()
-    return str(value)
+def _order(row: dict[str, Any]) -> tuple[bool, str, str, Fraction]:
+    return row["attack"] != "clean", row["attack"], row["attack_id"], Fraction(row["epsilon"])
 
 
 def explain(args: Namespace, console: Console) -> int:
@@ -232,10 +226,13 @@ def explain(args: Namespace, console: Console) -> int:
         )
     ]
     lines = [f"{cell.training_id} {cell.label}" for cell in (a, b)]
-    lines += [f"  {key}: {_flat(x)} → {_flat(y)}" for key, x, y in found]
+    lines += [f"  {key}: {views.flat(x)} → {views.flat(y)}" for key, x, y in found]
     if not found:
         lines.append("  the same training: they share a checkpoint")
-    lines += [f"  {key}: {_flat(x)} → {_flat(y)} (not part of the training)" for key, x, y in own]
+    lines += [
+        f"  {key}: {views.flat(x)} → {views.flat(y)} (not part of the training)"
+        for key, x, y in own
+    ]
     console.data(lines)
     return 0
 
