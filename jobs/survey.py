@@ -9,8 +9,7 @@ from pathlib import Path
 from jobs import attempts, files, identity, records
 from jobs.cell import Cell
 from jobs.errors import CorruptFile
-from jobs.index import TICK_NS, Entry, row_keys, rows_text
-from jobs.index import Index as Index
+from jobs.index import TICK_NS, Entry, Index, row_keys, rows_text
 from jobs.layout import CellFiles, RunRoot
 from jobs.plan import Progress
 

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from jobs import attempts, files, ledger, liveness, processes, records, survey
-from jobs.index import TICK_NS
+from jobs.index import TICK_NS, Index
 from jobs.layout import RunRoot
 from jobs.scheduler import Answer
 from jobs.slurm_text import JobAnswer, Limits
-from jobs.survey import Index
 from tests.examples import cell, finish, record, run_root, submission
 
 ONE = cell()

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from jobs import finding, ledger, local, sending, site, survey
+from jobs import finding, ledger, site, situation
 from jobs.attempts import Attempt
 from jobs.cell import Cell, Manifest
 from jobs.errors import EnvironmentFault, UsageError
 from jobs.finding import Place
+from jobs.index import Index
 from jobs.ledger import Cluster
 from jobs.plan import SENT, Planned
-from jobs.sending import Situation
+from jobs.situation import Situation
 from jobs.snapshot import CHECKOUT
 
 STATUS_AGE_S = 30.0
@@ -37,7 +38,7 @@ class View:
     cells: tuple[Cell, ...]
     items: tuple[Planned, ...]
     seen: Situation
-    index: survey.Index
+    index: Index
 
     @cached_property
     def last(self) -> dict[str, Attempt]:
@@ -59,7 +60,7 @@ def place(args: Namespace) -> Place:
         NewerLayout: the run root is of a newer layout.
     """
     found = finding.place(args.root, args.data, site.load(os.environ), os.environ)
-    sending.check_format(found.root)
+    situation.check_format(found.root)
     return found
 
 
@@ -74,9 +75,9 @@ def view(
 ) -> View:
     """A manifest's cells, as `--only` chooses them, and the plan for them."""
     cells = finding.only(manifest.cells, args.only)
-    index = survey.Index(where.root, trust=not getattr(args, "verify", False))
-    seen = sending.look(where.root, cells, index, max_age=max_age, now=time.time(), always=always)
-    items = sending.planned(cells, seen, retry_failed=retry_failed)
+    index = Index(where.root, trust=not getattr(args, "verify", False))
+    seen = situation.look(where.root, cells, index, max_age=max_age, now=time.time(), always=always)
+    items = situation.planned(cells, seen, retry_failed=retry_failed)
     return View(manifest=manifest, cells=tuple(cells), items=tuple(items), seen=seen, index=index)
 
 
@@ -116,8 +117,11 @@ def cell(where: Place, name: str, manifest: str | None) -> tuple[Manifest, Cell]
 
 def queue_is_missing(where: Place, view: View) -> bool:
     """Whether cells wait for this machine's queue, which is not running."""
-    waits = any(item.state == "queued" for item in view.items)
-    return waits and not local.is_running(where.root)
+    if not any(item.state == "queued" for item in view.items):
+        return False
+    from jobs import local  # only where something waits for it
+
+    return not local.is_running(where.root)
 
 
 def command(*words: str) -> str:
@@ -172,6 +176,8 @@ def check_machine(items: Sequence[Planned]) -> None:
     wanted = max((shape.gpus_per_node for shape in shapes), default=0)
     if not wanted:
         return
+    from jobs import local  # only for jobs with GPUs on this machine
+
     have = local.slots(os.environ, local.gpu_listing()).devices
     if len(have) < wanted:
         raise EnvironmentFault(
