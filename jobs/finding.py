@@ -80,17 +80,21 @@ def manifest(name: str, root: RunRoot | None = None) -> Manifest:
     )
 
 
-def submitted(root: RunRoot) -> list[Manifest]:
-    """The manifests of all submissions as they were last submitted, newest first.
+def submitted(root: RunRoot, *, every: bool = False) -> list[Manifest]:
+    """The manifests of all submissions, newest first; those that cannot be read are passed over.
 
-    Those that this program cannot read any more are passed over.
+    Args:
+        root: the run root.
+        every: also older versions of a manifest, and others of the same name.
     """
     found: dict[str, Manifest] = {}
     for number in reversed(ledger.numbers(root)):
-        with contextlib.suppress(CorruptFile, UsageError):
+        with contextlib.suppress(CorruptFile, UsageError, OSError):
+            path = root.submission(number).manifest
             name = ledger.read(root, number).manifest
-            if name not in found:
-                found[name] = read(root.submission(number).manifest)
+            key = path.read_text() if every else name
+            if key not in found:
+                found[key] = read(path)
     return list(found.values())
 
 

@@ -188,6 +188,8 @@ def _state_of(last: Attempt) -> State:
 
 def _tally(attempts: Sequence[Attempt]) -> str:
     last = attempts[-1].state or "lost"
+    if last in _NEUTRAL:
+        return last
     count = sum((a.state or "lost") == last for a in attempts)
     return f"{last} ({count} of {FREE_RETRIES if last in _INTERRUPTIONS else FAILURES})"
 

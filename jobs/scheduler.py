@@ -302,7 +302,9 @@ def cached(
 
 
 def _may_write(folder: Path) -> bool:
-    return os.access(folder if folder.exists() else folder.parent, os.W_OK)
+    """Whether the folder, or the first above it that exists, is this user's to write."""
+    place = next(path for path in (folder, *folder.parents) if path.exists())
+    return os.access(place, os.W_OK)
 
 
 def _remembered(before: Answer, asked: Collection[str]) -> dict[str, JobAnswer]:

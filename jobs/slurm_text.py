@@ -231,8 +231,8 @@ _REFUSALS = (
     (r"time limit", "timeout_min is beyond the partition's limit (`sinfo -o '%P %l'`): lower it "
      "under `resources`, or choose another profile"),
     (r"unable to contact|connect failure|socket timed out|configuration source|zero bytes",
-     "the SLURM controller does not answer; nothing is known to be sent: run the same command "
-     "again later"),
+     "SLURM does not answer; nothing is known to be sent. On a cluster, run the same command again "
+     "later; to run on this machine, add --cluster local"),
 )  # fmt: skip
 """What sbatch says, and what it means; the first that fits counts."""
 

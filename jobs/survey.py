@@ -26,17 +26,21 @@ def progress(root: RunRoot, cells: Iterable[Cell], index: Index) -> dict[str, Pr
     """
     present = _present(root)
     found: dict[str, Progress] = {}
+    wanted: dict[str, tuple[str, ...]] = {}
     for cell in cells:
-        key = cell.training_id
+        # two cells may share a training and want different rows of it
+        known = wanted.get(cell.training_id)
+        wanted[cell.training_id] = cell.rows if known is None else (*known, *cell.rows)
+    for key, rows_wanted in wanted.items():
         folder = present.get(key)
-        if key in found or folder is None:
+        if folder is None:
             continue
         entry = index.entries.get(key)
         if entry is None or not entry.trained:
             found[key] = _look(root.cell(key), key, index)
             continue
         rows = row_keys(entry.rows)
-        if rows.issuperset(cell.rows) or _is_as_it_was(folder, entry):
+        if rows.issuperset(rows_wanted) or _is_as_it_was(folder, entry):
             tried = tuple(entry.attempts.values())
             found[key] = Progress(trained=True, rows=rows, attempts=tried)
         else:

@@ -242,8 +242,17 @@ class TaskRun:
             return
         tail = log_tail(attempt.log(0))
         reason = f"its ranks died (torchrun ended with code {self.agent.returncode})"
-        signed = attempts.signature("ranks died", tail[-1] if tail else "")
-        attempts.end(attempt, "failed", reason, signature=signed, tail=tail, ended=time.time())
+        now = time.time()
+        claimed = next(files.read_lines(attempt.claim), {}).get("claimed", now)
+        attempts.end(
+            attempt,
+            "failed",
+            f"{reason}: killed from outside, or out of memory?",
+            signature=reason,
+            tail=tail,
+            ended=now,
+            seconds=round(now - claimed, 3),
+        )
 
     def _header(self) -> dict[str, Any]:
         header: dict[str, Any] = files.read_json(self.paths.plan)

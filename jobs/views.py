@@ -18,6 +18,8 @@ _Z_95 = 1.959963984540054
 WIDTH = 10
 """Characters of a bar at most."""
 _BROKEN: frozenset[State] = frozenset({"failed", "out_of_memory", "given_up"})
+WIDEST = 120
+"""Characters of a matrix; a wider one becomes a list."""
 _FILES = 12
 """Files of a training besides one for each attack, as counted."""
 
@@ -215,6 +217,13 @@ def matrix(items: Sequence[Planned]) -> list[str]:
         for i, column in enumerate(columns)
     ]
     left = max((len(row) for row in shown), default=0)
+    if left + sum(wide) + 2 * len(wide) > WIDEST:
+        return [
+            f"{text:<{max(wide)}}  {row}  {column}"
+            for row, cells in shown.items()
+            for column, text in zip(columns, cells, strict=True)
+            if text != "-"
+        ]
     lines = [" " * left + "".join(f"  {c:<{w}}" for c, w in zip(columns, wide, strict=True))]
     for row, cells in shown.items():
         line = "".join(f"  {text:<{w}}" for text, w in zip(cells, wide, strict=True))

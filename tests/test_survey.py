@@ -298,3 +298,15 @@ def test_a_skipped_task_that_runs_all_the_same_is_live(tmp_path: Path) -> None:
     ledger.skip(paths, 0, "taken first")
     held = liveness.live(liveness.submissions(root), {}, None, 2.0)
     assert list(held) == [ONE.training_id]
+
+
+def test_two_cells_of_one_training_see_each_others_new_rows(tmp_path: Path) -> None:
+    root = run_root(tmp_path)
+    finish(root, ONE, attacks=1)
+    short, long = replace(ONE, attacks=()), replace(ONE, number=1)
+    index = Index(root)
+    survey.progress(root, [short, long], index)
+    index.save()
+    finish(root, ONE)
+    known = survey.progress(root, [short, long], Index(root))
+    assert known[ONE.training_id].rows == frozenset(ONE.rows)

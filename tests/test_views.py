@@ -1,5 +1,6 @@
 """Text for people: short, aligned, and harmless to a terminal."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -82,3 +83,13 @@ def test_intervals_equal_those_of_the_tables() -> None:
     for correct in (0, 1, 221, 399, 400):
         low, high = wilson(correct, 400)
         assert views.interval(correct, 400) == pytest.approx((float(low), float(high)), abs=1e-12)
+
+
+def test_a_matrix_too_wide_for_a_terminal_becomes_a_list() -> None:
+    items = [
+        replace(planned(0, "completed"), cell=replace(cell(), label=f"d/m/{'x' * 30}{n}/s0"))
+        for n in range(5)
+    ]
+    lines = views.matrix(items)
+    assert len(lines) == 5
+    assert max(map(len, lines)) < views.WIDEST

@@ -1,5 +1,6 @@
 """What most commands need first: where to work, which manifests, and how everything stands."""
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -24,6 +25,10 @@ from jobs.snapshot import CHECKOUT
 
 STATUS_AGE_S = 30.0
 """A scheduler answer younger than this is not asked for again by those who only look."""
+
+
+_carried: list[str] = []
+"""Flags of this command that the next one needs as well, to speak of the same run root."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +66,8 @@ def place(args: Namespace) -> Place:
     """
     found = finding.place(args.root, args.data, site.load(os.environ), os.environ)
     situation.check_format(found.root)
+    flags = (("--root", args.root), ("--data", args.data))
+    _carried[:] = [word for flag, value in flags if value for word in (flag, value)]
     return found
 
 
@@ -105,11 +112,18 @@ def cell(where: Place, name: str, manifest: str | None) -> tuple[Manifest, Cell]
         UsageError: none or several fit.
     """
     if manifest:
-        found = [finding.manifest(manifest, where.root)]
+        pools = [[finding.manifest(manifest, where.root)]]
     else:
-        found = finding.submitted(where.root)
-        names = {one.name for one in found}
-        found += [one for one in finding.shipped() if one.name not in names]
+        # what was submitted comes before what merely lies in the checkout
+        pools = [finding.submitted(where.root), finding.submitted(where.root, every=True)]
+        pools.append([*pools[1], *finding.shipped()])
+    for found in pools[:-1]:
+        with contextlib.suppress(UsageError):
+            return _cell_in(found, name, where)
+    return _cell_in(pools[-1], name, where)
+
+
+def _cell_in(found: Sequence[Manifest], name: str, where: Place) -> tuple[Manifest, Cell]:
     chosen = finding.cell_of(name, [c for one in found for c in one.cells], where.root)
     home = next(one for one in found if any(c is chosen for c in one.cells))
     return home, chosen
@@ -134,7 +148,7 @@ def command(*words: str) -> str:
         python = "python"
     elif here and Path(python).is_relative_to(CHECKOUT):
         python = os.path.relpath(python)
-    return shlex.join([python, launcher, *words])
+    return shlex.join([python, launcher, *words, *_carried])
 
 
 def cluster(where: Place, name: str, args: Namespace) -> Cluster:

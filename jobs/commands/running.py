@@ -95,7 +95,7 @@ def demo(args: Namespace, console: Console) -> int:
     code = wait(where, manifest, args, console, follow=None)
     if code:
         return code
-    collect_and_show(where, [where.root.path], console, picture=True)
+    collect_and_show(where, [where.root.path], console, picture={c.training_id for c in view.cells})
     console.data(
         [
             "next:",

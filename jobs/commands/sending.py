@@ -32,7 +32,8 @@ def plan(args: Namespace, console: Console) -> int:
         return 0
     console.data(_described(view, where, Options(cluster="slurm", limit=args.limit)))
     sent = any(item.action in SENT for item in view.items)
-    console.data(f"next: {command('submit' if sent else 'status', args.manifest)}")
+    only = ["--only", args.only] if args.only else []
+    console.data(f"next: {command('submit' if sent else 'status', args.manifest, *only)}")
     return 0
 
 
@@ -55,7 +56,12 @@ def cancel(args: Namespace, console: Console) -> int:
     chosen: dict[int, set[int]] = {}
     wanted: set[str] = set()
     ending: set[str] = set()
-    for manifest in context.manifests(where, args.manifest):
+    manifests = (
+        [finding.manifest(args.manifest, where.root)]
+        if args.manifest
+        else finding.submitted(where.root, every=True)
+    )
+    for manifest in manifests:
         view = context.view(where, manifest, args, max_age=0.0)
         wanted |= view.seen.holders.keys() & {cell.training_id for cell in view.cells}
         for submission in view.seen.found:
@@ -148,9 +154,18 @@ def _submit(where: Place, manifest: Manifest, args: Namespace, console: Console)
     console.data(_sent_text(view, sent, chosen))
     sending.go_on(where.root, view.seen)
     if args.wait or chosen == "debug":
-        return wait(where, view.manifest, args, console)
+        code = wait(where, view.manifest, args, console)
+        # children of what was just trained can go now; nothing else is tried again here
+        return _submit(where, manifest, args, console) if _freed(where, view, args) else code
     console.data(f"next: {command('status', args.manifest or manifest.name)}")
     return 0
+
+
+def _freed(where: Place, before: View, args: Namespace) -> bool:
+    """Whether cells that had to wait for another of this manifest can be sent now."""
+    held = {i.cell.number for i in before.items if i.action in {"blocked", "wait"}}
+    after = context.view(where, before.manifest, args, max_age=0.0)
+    return any(i.action in SENT and i.cell.number in held and i.step == 0 for i in after.items)
 
 
 def _check_hours(view: View, where: Place, options: Options, most: float | None) -> None:
@@ -168,11 +183,17 @@ def _check_hours(view: View, where: Place, options: Options, most: float | None)
 
 def _sent_text(view: View, sent: Sent | None, cluster: Cluster) -> list[str]:
     waiting = sum(item.action == "wait" for item in view.items)
+    blocked = sum(item.action == "blocked" for item in view.items)
     done = sum(item.action == "done" for item in view.items)
     given_up = sum(item.action == "give_up" for item in view.items)
     rest = [
         f"{number} {what}"
-        for number, what in ((waiting, "on the way"), (done, "done"), (given_up, "given up"))
+        for number, what in (
+            (waiting, "on the way"),
+            (blocked, "waiting for their parents (run resume when those are trained)"),
+            (done, "done"),
+            (given_up, "given up"),
+        )
         if number
     ]
     others = f" · {', '.join(rest)}" if rest else ""

@@ -1,7 +1,7 @@
 """collect: records become parquet tables, a summary and a picture."""
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from jobs.commands import context
@@ -28,10 +28,10 @@ def collect_and_show(
     roots: Sequence[Path],
     console: Console,
     *,
-    picture: bool = False,
+    picture: Collection[str] = (),
     quiet: bool = False,
 ) -> dict[str, object]:
-    """Write the tables and print what they hold; with `picture`, draw the curves as well."""
+    """Write the tables and print what they hold; draw the curves of the trainings in `picture`."""
     from analysis import collect as tables  # pandas and pyarrow, only where they are used
     from analysis.curves import plot_curves
     from analysis.summary_text import collected_text
@@ -47,7 +47,9 @@ def collect_and_show(
     if not quiet:
         console.data(collected_text(collected).split("\n"))
     if picture:
-        drawn = plot_curves(load("results", where.root.path), where.root.tables / "curves.png")
+        results = load("results", where.root.path)
+        chosen = results[results["training_id"].isin(list(picture))]
+        drawn = plot_curves(chosen, where.root.tables / "curves.png")
         console.data(f"curves: {' and '.join(map(str, drawn))}")
     return {
         "tables": {name: str(path) for name, path in collected.paths.items()},

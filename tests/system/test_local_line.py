@@ -200,3 +200,26 @@ def test_ctrl_c_in_the_foreground_saves_and_ends(bench: Bench, tmp_path: Path) -
     assert attempts.read(bench.cell(), 1).state == "preempted"
     assert checkpoints(bench)
     assert "study" in bench("status")
+
+
+CHAIN = """\
+version: 1
+name: chain
+defaults:
+  dataset: digits
+  model: {name: small, neuron: if}
+  epsilons: ["16/255"]
+  attacks: [fgsm]
+  evaluation: {samples: 20}
+  regime: {name: clean, epochs: 1, lr: 0.02}
+cells:
+  - regime: {name: adversarial, epsilon: "8/255", epochs: 1, start: {parent: {regime: clean}}}
+"""
+
+
+def test_a_chain_of_trainings_runs_to_its_end_with_wait(bench: Bench, tmp_path: Path) -> None:
+    study = manifest(tmp_path, text=CHAIN)
+    shown = bench("submit", str(study), "--cluster", "local", "--wait")
+    assert "1 waiting for their parents" in shown
+    assert set(bench.states(study).values()) == {"completed"}
+    assert len(list(bench.root.cells.glob("*/*"))) == 2
