@@ -4,6 +4,8 @@ What submitit pickles is a stateless callable with a path and a number; everythi
 the submission's folder.
 """
 
+import contextlib
+import io
 import os
 import re
 import signal
@@ -75,10 +77,10 @@ def send_slurm(paths: SubmissionFiles, request: JobRequest, python: str | None =
             folder=folder, max_num_timeout=SUBMITIT_RESTARTS, python=python
         )
         executor.update_parameters(**slurm_names({**request.parameters, "name": request.name}))
+        path, count = str(paths.folder.resolve()), len(request.tasks)
         try:
-            path = str(paths.folder.resolve())
-            count = len(request.tasks)
-            jobs = executor.map_array(Payload(), [path] * count, request.tasks)
+            with contextlib.redirect_stderr(io.StringIO()):  # the error holds sbatch's words too
+                jobs = executor.map_array(Payload(), [path] * count, request.tasks)
         except (FailedSubmissionError, FailedJobError, OSError) as error:
             kind = EnvironmentFault if _DOUBTFUL.search(str(error)) else Refused
             raise kind(translate_refusal(str(error))) from error
