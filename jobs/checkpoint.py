@@ -116,7 +116,7 @@ def load_final(cell: CellFiles) -> tuple[Weights, str]:
     found = files.sha256(path)
     if found != training["model_sha256"]:
         raise CorruptFile(
-            f"{path}: altered since it was trained; `invalidate` the cell to train it again"
+            f"{path}: altered since it was trained; move {cell.folder} away to train it again"
         )
     return load_file(path), found
 
