@@ -69,7 +69,9 @@ def collect(
     places = [RunRoot(path) for path in dict.fromkeys(Path(root).resolve() for root in roots)]
     for place in places:
         if not place.path.is_dir():
-            raise UsageError(f"{place.path}: there is no such run root; name one with --root")
+            raise UsageError(
+                f"{place.path}: there is no such run root; submit a manifest first, or name another with --root"
+            )
     gathered = gather(places, report)
     if not gathered.trainings and not gathered.attempts:
         raise UsageError(_nothing(places, gathered.warnings))

@@ -174,7 +174,7 @@ def _first_of_equal(candidates: Sequence[Outcome], warnings: list[str]) -> list[
     for (one, other), rows in conflicts.items():
         warnings.append(
             f"{one.path} and {other.path} disagree at epsilon {', '.join(rows)}; "
-            "the first counts; `invalidate` one if you know which is wrong"
+            "the first counts; move the other away if you know which is wrong"
         )
     return sorted(first.values(), key=lambda o: (o.attack_id, o.epsilon[0] / o.epsilon[1]))
 

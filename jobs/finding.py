@@ -163,7 +163,7 @@ def cell_of(name: str, cells: Iterable[Cell], root: RunRoot) -> Cell:
     meant = f"; did you mean {' or '.join(close)}?" if close else ""
     raise UsageError(
         f"{name}: no such cell (an id prefix of {SHORTEST_PREFIX} or more, a label, "
-        f"or a job id; `status` lists them){meant}"
+        f"or a job id; `plan` shows labels, `plan --json` ids too){meant}"
     )
 
 

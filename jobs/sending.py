@@ -36,7 +36,6 @@ class Options:
         cluster: where to.
         max_parallel: jobs of this submission at once.
         limit: cells to send at most.
-        retry_failed: try again what was given up.
         data: folder of data sets.
         python: interpreter on the nodes.
         echo: is given the logs of what runs in the foreground.
@@ -45,7 +44,6 @@ class Options:
     cluster: Cluster
     max_parallel: int | None = None
     limit: int | None = None
-    retry_failed: bool = False
     data: str = ""
     python: str | None = None
     echo: Callable[[str], None] = unheard
