@@ -16,6 +16,7 @@ def setting(spec: dict[str, Any]) -> dict[str, Any]:
         "dataset": spec["dataset"]["name"],
         "model": model["name"],
         "neuron": model["neuron"]["name"],
+        "training_gradient": model["neuron"].get("gradient"),
         "encoder": model["encoder"]["name"],
         "time_steps": model["time_steps"],
         "regime": regime["name"],
@@ -42,7 +43,7 @@ def of_record(source: Source) -> dict[str, Any]:
     """What all rows of one record share."""
     attack, evaluation = source.attack, source.evaluation
     threat = ("norm", "space", "clip", "loss", "gradient")
-    options = ("steps", "step_size", "restarts", "random_start")
+    options = ("steps", "step_size", "restarts", "random_start", "alpha")
     return {
         "attack": attack["name"],
         **{key: attack.get(key) for key in (*options, *threat)},

@@ -125,8 +125,10 @@ def _training(network: Network, seed: int, parent: Cell | None) -> TrainingSpec:
         regime=network.regime,
         seed=seed,
         start=start,
+        nds=None if network.nds is None else network.nds.text,
     )
 
 
 def _files(network: Network) -> tuple[tuple[str, str], ...]:
-    return () if network.file is None else ((network.file.sha256, network.file.path),)
+    own = (network.file, None if network.nds is None else network.nds.checkpoint)
+    return tuple((file.sha256, file.path) for file in own if file is not None)

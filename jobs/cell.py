@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from jobs import identity
-from snnlib.spec.attack import FGSM, PGD, AttackName, Clean
+from snnlib.spec.attack import AnyAttack, Attack, AttackName, Clean
 from snnlib.spec.data import Evaluation
 from snnlib.spec.training import TrainingSpec
 from snnlib.spec.values import Epsilon, PositiveInt, PositiveReal, Real, Spec
@@ -64,7 +64,7 @@ class Cell:
     number: int
     label: str
     training: TrainingSpec
-    attacks: tuple[FGSM | PGD, ...] = ()
+    attacks: tuple[Attack, ...] = ()
     epsilons: tuple[Fraction, ...] = ()
     evaluation: Evaluation = Evaluation()
     resources: Resources = Resources()
@@ -77,7 +77,7 @@ class Cell:
         return identity.training_id(self.training)
 
     @property
-    def attack_ids(self) -> dict[str, FGSM | PGD | Clean]:
+    def attack_ids(self) -> dict[str, AnyAttack]:
         """Attack id → attack, `clean` first; empty for a parent that is no cell itself."""
         return self._wanted[0]
 
@@ -99,12 +99,12 @@ def row_key(attack_id: str, epsilon: Fraction) -> str:
     return f"{attack_id}@{epsilon.numerator}/{epsilon.denominator}"
 
 
-_Wanted = tuple[dict[str, FGSM | PGD | Clean], tuple[str, ...]]
+_Wanted = tuple[dict[str, AnyAttack], tuple[str, ...]]
 _known: dict[tuple[int, int, int, str], tuple[object, _Wanted]] = {}
 
 
 def _wanted(
-    attacks: tuple[FGSM | PGD, ...],
+    attacks: tuple[Attack, ...],
     epsilons: tuple[Fraction, ...],
     evaluation: Evaluation,
     dataset: str,

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from jobs import fit
 from jobs.messages import Findings
 from jobs.parts import NETWORK, Part
 from jobs.yaml_text import Mark
@@ -10,11 +11,6 @@ from snnlib.spec.training import AdversarialRegime
 
 if TYPE_CHECKING:
     from jobs.grid import Draft
-
-_ENCODED = (
-    "space 'encoded' perturbs the encoder's output, which with encoder 'direct' is the image; "
-    "write pixel, or another encoder"
-)
 
 
 def check_drafts(drafts: "list[Draft]", findings: Findings) -> None:
@@ -34,21 +30,35 @@ def check_network(network: tuple[Part, ...], origin: Mark, findings: Findings) -
         findings: takes problems.
     """
     dataset, model, regime = network
-    if not regime.valid:
-        return
-    spec = regime.value
-    if dataset.valid:
-        size = SIZES[dataset.value.name]["train"]
-        if spec.batch_size > size:
-            message = f"{spec.batch_size} is more than the {size} training samples"
-            findings.add(regime.mark("batch_size", origin), f"{message} of '{dataset.value.name}'")
-    if not isinstance(spec, AdversarialRegime):
-        return
-    if spec.epsilon == 0:
+    if dataset.valid and model.valid:
+        misfits = [
+            *fit.network(model.value, dataset.value),
+            *fit.signature(model.value, model.nds, dataset.value),
+        ]
+        for key, message in misfits:
+            findings.add(model.mark(key, origin), message)
+    if dataset.valid and regime.valid:
+        _check_batch(dataset, regime, origin, findings)
+    if model.valid and regime.valid:
+        for key, message in fit.loss(regime.value, model.value):
+            findings.add(regime.mark(key, origin), message)
+        if isinstance(regime.value, AdversarialRegime):
+            _check_adversary(model, regime, origin, findings)
+
+
+def _check_batch(dataset: Part, regime: Part, origin: Mark, findings: Findings) -> None:
+    size, batch = SIZES[dataset.value.name]["train"], regime.value.batch_size
+    if batch > size:
+        message = f"{batch} is more than the {size} training samples of '{dataset.value.name}'"
+        findings.add(regime.mark("batch_size", origin), message)
+
+
+def _check_adversary(model: Part, regime: Part, origin: Mark, findings: Findings) -> None:
+    if regime.value.epsilon == 0:
         message = "an adversarial regime with epsilon 0 is clean training; write regime: clean"
         findings.add(regime.mark("epsilon", origin), message)
-    if model.valid and spec.attack.space == "encoded" and model.value.encoder.name == "direct":
-        findings.add(regime.mark("attack.space", origin), _ENCODED)
+    for key, message in fit.attack(regime.value.attack, model.value):
+        findings.add(regime.mark(f"attack.{key}", origin), message)
 
 
 def _check_evaluation(draft: "Draft", findings: Findings) -> None:
@@ -61,10 +71,10 @@ def _check_evaluation(draft: "Draft", findings: Findings) -> None:
         if evaluation.value.samples > size:
             message = f"{evaluation.value.samples} is more than the {size} samples of '{split}'"
             findings.add(evaluation.mark("samples", origin), message)
-    if attacks.valid and model.valid and model.value.encoder.name == "direct":
+    if attacks.valid and model.valid:
         for place, attack in enumerate(attacks.value):
-            if attack.space == "encoded":
-                findings.add(attacks.item_mark(place, "space", origin), _ENCODED)
+            for key, message in fit.attack(attack, model.value):
+                findings.add(attacks.item_mark(place, key, origin), message)
     if epsilons.node is not None and attacks.valid and not attacks.value:
         mark = epsilons.mark("", origin)
         findings.add(mark, "epsilons without attacks; write e.g. attacks: [fgsm, pgd]")

@@ -8,6 +8,7 @@ Exit codes: 0 ok; 1 some cells failed; 2 usage or bad manifest; 3 environment; 4
 
 import argparse
 import importlib
+import keyword
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ COMMANDS = {
     "run": ("running", "one cell in the foreground, for debugging"),
     "collect": ("tables", "records into parquet tables"),
     "show": ("reading", "a cell's whole story"),
+    "import": ("bringing", "bring a published checkpoint or signature of HoSNN in"),
     "explain": ("reading", "which keys make two cells differ"),
     "doctor": ("reading", "check this machine, cluster and filesystem"),
     "schema": ("reading", "JSON Schema of manifests, for editors"),
@@ -31,6 +33,7 @@ COMMANDS = {
 """Name → module and help, in the order in which people need them."""
 
 MANIFEST = "a manifest's path, or its name under manifests/"
+HOSNN = ("hosnn_mnist", "hosnn_cifar10", "hosnn_cifar100")
 CELL = "an id prefix, a label, or a SLURM job id"
 
 
@@ -97,6 +100,11 @@ def _add_reading(found: dict[str, argparse.ArgumentParser]) -> None:
     logs.add_argument("--attempt", type=_positive, metavar="N")
     logs.add_argument("--rank", type=_rank, default=0, metavar="R")
     logs.add_argument("--failed", action="store_true", help="the last attempt that failed")
+    brought = found["import"]
+    brought.add_argument("file", help="a checkpoint ({'net': …}) or a signature, as published")
+    brought.add_argument("--model", required=True, choices=HOSNN, help="network it belongs to")
+    brought.add_argument("--neuron", choices=["lif", "ta_lif"], default="ta_lif")
+    brought.add_argument("--time-steps", type=_positive, default=5, metavar="T")
     found["explain"].add_argument("a", help=CELL)
     found["explain"].add_argument("b", help=CELL)
     found["collect"].add_argument(
@@ -158,7 +166,8 @@ def _dispatch(args: argparse.Namespace) -> int:
 
     module, _ = COMMANDS[args.command]
     function: Callable[..., int]
-    function = getattr(importlib.import_module(f"jobs.commands.{module}"), args.command)
+    name = f"{args.command}_" if keyword.iskeyword(args.command) else args.command
+    function = getattr(importlib.import_module(f"jobs.commands.{module}"), name)
     return function(args, Console())
 
 

@@ -12,7 +12,7 @@ from snnlib import distributed, evaluate, models
 from snnlib.classifier import SpikingClassifier
 from snnlib.datasets import Data, Split
 from snnlib.evaluate import BatchOutcome
-from snnlib.spec.attack import FGSM, PGD, Clean
+from snnlib.spec.attack import PGD, AnyAttack
 
 CPU_BATCH = 100
 GPU_BATCH = 1000
@@ -120,7 +120,7 @@ def _attack_shard(
     return found
 
 
-def _turns(attack: Clean | FGSM | PGD, epsilons: Sequence[Fraction]) -> list[Sequence[Fraction]]:
+def _turns(attack: AnyAttack, epsilons: Sequence[Fraction]) -> list[Sequence[Fraction]]:
     """Epsilons computed between two looks at the stop flag.
 
     FGSM shares one gradient over all of them; PGD shares nothing, and a long turn would keep the

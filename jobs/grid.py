@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from jobs.faithful import SYSTEM_HEADS, Expander
 from jobs.matching import Pattern, matches
 from jobs.messages import Findings, missing_key
 from jobs.parts import HEADS, NETWORK, Part, PartReader, as_mapping, heads, merge, nest
@@ -71,6 +72,7 @@ def expand(root: Node, defaults: dict[str, Node], findings: Findings) -> "Expans
     expansion.exclude(root.get("exclude"))
     expansion.include(root.get("include"))
     expansion.check_keys()
+    expansion.expand_faithful()
     return expansion
 
 
@@ -80,12 +82,14 @@ class Expansion:
     Attributes:
         drafts: the cells so far.
         reader: validates parts.
+        systems: writes out the options of faithful cells.
         definitions: regimes that the text defines beside its defaults, {name: nodes}.
     """
 
     def __init__(self, defaults: dict[str, Node], findings: Findings) -> None:
         self.defaults, self.findings = defaults, findings
         self.reader = PartReader(findings)
+        self.systems = Expander(self.reader, findings)
         self.drafts: list[Draft] = []
         self.definitions: dict[str, list[Node]] = {}
 
@@ -280,6 +284,21 @@ class Expansion:
                 self.findings.add(entry.mark, "adds nothing to the cells it matches; remove it")
             else:
                 self.drafts = changed
+
+    def expand_faithful(self) -> None:
+        """Write out the options of cells that repeat a published system."""
+        self.drafts = [self._faithful(draft) for draft in self.drafts]
+
+    def _faithful(self, draft: Draft) -> Draft:
+        system = draft.part("faithful").value
+        if system is None:
+            return draft
+        model, regime, attacks = (draft.part(head) for head in SYSTEM_HEADS)
+        filled = self.systems.filled(system, model, regime, attacks, draft.origin)
+        made = list(draft.parts)
+        for head, part in zip(SYSTEM_HEADS, filled, strict=True):
+            made[_PLACE[head]] = part
+        return Draft(tuple(made), draft.origin)
 
     def check_keys(self) -> None:
         """Every cell needs a dataset, a model and a regime."""

@@ -11,12 +11,12 @@ import hashlib
 import json
 from decimal import Decimal
 from fractions import Fraction
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from jobs.errors import CorruptFile
-from snnlib.spec.attack import FGSM, PGD, Clean
+from snnlib.spec.attack import AnyAttack
 from snnlib.spec.data import Evaluation
 from snnlib.spec.training import TrainingSpec
 from snnlib.spec.values import CANONICAL, Spec
@@ -25,7 +25,16 @@ S = TypeVar("S", bound=Spec)
 
 VERSION = "v1"
 
-NEUTRAL: dict[tuple[str, str], object] = {}
+NEUTRAL: dict[tuple[str, str], object] = {
+    ("Direct", "mean"): (),
+    ("Direct", "std"): (),
+    ("Sigmoid", "clip"): None,
+    ("CleanRegime", "clip_grad_norm"): None,
+    ("CleanRegime", "weight_clip"): None,
+    ("AdversarialRegime", "clip_grad_norm"): None,
+    ("AdversarialRegime", "weight_clip"): None,
+    ("TrainingSpec", "nds"): None,
+}
 """(class name, field) → value at which a field added after version 1 is left out."""
 
 _fragments: dict[int, tuple[object, str]] = {}
@@ -84,8 +93,9 @@ def training_id(spec: TrainingSpec) -> str:
     Equal to `short_hash(canonical(spec))`; parts shared by many cells are serialised once.
     """
     start = "null" if spec.start is None else json.dumps(spec.start)
+    nds = "" if spec.nds is None else f'"nds":{json.dumps(spec.nds)},'
     return short_hash(
-        f'{{"dataset":{_fragment(spec.dataset)},"model":{_fragment(spec.model)},'
+        f'{{"dataset":{_fragment(spec.dataset)},"model":{_fragment(spec.model)},{nds}'
         f'"regime":{_fragment(spec.regime)},"seed":{spec.seed},"start":{start}}}'
     )
 
@@ -129,13 +139,13 @@ def restore(data: dict[str, Any]) -> TrainingSpec:
     return restore_as(TrainingSpec, data)
 
 
-def restore_attack(data: dict[str, Any]) -> FGSM | PGD | Clean:
+def restore_attack(data: dict[str, Any]) -> AnyAttack:
     """The attack whose canonical form was read from a record.
 
     Raises:
         CorruptFile: if it is none, or of another revision than this program has.
     """
-    found: FGSM | PGD | Clean = _restored(_attacks(), data)
+    found: AnyAttack = _restored(_attacks(), data)
     return found
 
 
@@ -149,7 +159,7 @@ def restore_as(kind: type[S], data: dict[str, Any]) -> S:
 
 @functools.cache
 def _attacks() -> TypeAdapter[Any]:
-    return TypeAdapter(Annotated[FGSM | PGD | Clean, Field(discriminator="name")])
+    return TypeAdapter(AnyAttack)
 
 
 def _restored(adapter: TypeAdapter[Any], data: dict[str, Any]) -> Any:

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from jobs.identity import plain
 from jobs.parents import Network
-from snnlib.spec.attack import FGSM, PGD
+from snnlib.spec.attack import Attack
 from snnlib.spec.data import Evaluation
 
 _NOT_ALLOWED = re.compile(r"[^A-Za-z0-9._/-]+")
@@ -19,7 +19,7 @@ class Recipe:
     """A cell without its seed."""
 
     network: Network
-    attacks: tuple[FGSM | PGD, ...] = ()
+    attacks: tuple[Attack, ...] = ()
     epsilons: tuple[Fraction, ...] = ()
     evaluation: Evaluation = Evaluation()
 

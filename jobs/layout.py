@@ -172,6 +172,11 @@ class RunRoot:
         return self.path / "cells"
 
     @property
+    def imports(self) -> Path:
+        """What `import` brought in, each file under the hash of its content; not derived."""
+        return self.path / "imports"
+
+    @property
     def submissions(self) -> Path:
         """Numbered submissions."""
         return self.path / "submissions"

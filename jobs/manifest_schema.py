@@ -37,6 +37,7 @@ _CELL = {
     "epsilons": "Radii that every attack is evaluated at; 0 means the clean evaluation.",
     "attacks": "Attacks it is evaluated with; the clean evaluation comes by itself.",
     "evaluation": "Samples and randomness of the evaluations.",
+    "faithful": "Repeat a published system: A is grad-obf-snn, B is HoSNN; fills unset options.",
     "seed": "Seed of initial weights, order and augmentation.",
 }
 
@@ -160,15 +161,21 @@ def _with_words(value: Any, definitions: Schema) -> Any:
         return value
     kept = {k: v for k, v in value.items() if k not in ("discriminator", "oneOf", "$ref", "anyOf")}
     made = {key: _with_words(item, definitions) for key, item in kept.items()}
-    options = value.get("oneOf") or value.get("anyOf") or []
-    if "$ref" in value:
-        options = [{"$ref": value["$ref"]}]
+    options = _options(value)
     if not options:
         return made
     words = [word for option in options for word in _names(option, definitions)]
     if words:
-        options = [{"enum": words}, *options]
+        options = [{"enum": list(dict.fromkeys(words))}, *options]
     return {**made, "anyOf": options}
+
+
+def _options(value: Schema) -> list[Schema]:
+    """The alternatives of a schema, those of nested unions among them."""
+    if "$ref" in value:
+        return [{"$ref": value["$ref"]}]
+    options = value.get("oneOf") or value.get("anyOf") or []
+    return [leaf for option in options for leaf in _options(option) or [option]]
 
 
 def _names(option: Schema, definitions: Schema) -> list[str]:

@@ -32,10 +32,7 @@ class Pattern:
     def _agrees(self, head: str, part: Part) -> bool:
         key = head, part
         if key not in self._known:
-            value = part.value
-            if part.start is not None and part.valid:
-                value = dataclasses.replace(value, start=part.start)
-            self._known[key] = part.valid and matches(value, self._parts[head])
+            self._known[key] = part.valid and matches(part.whole, self._parts[head])
         return self._known[key]
 
 

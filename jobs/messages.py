@@ -28,7 +28,7 @@ EXAMPLES = {
     "value": "61.0",
     "source": '"Table 2 of the paper"',
 }
-_SINGULAR = {"attacks": "attack"}
+_SINGULAR = {"attacks": "attack", "layers": "layer"}
 _NAMED = frozenset(["dataset", "model", "neuron", "encoder", "surrogate", "regime", "attack"])
 
 
@@ -145,6 +145,11 @@ class _Spot:
         """Go as far as there are values; False for a branch of a union that was not meant."""
         for step in loc:
             members = union_members(self.hint)
+            if len(members) > 1 and str(step).startswith("tagged-union["):
+                if not isinstance(self.node.value, dict):
+                    return False
+                self.hint = Union[tuple(m for m in members if is_spec(m))]  # noqa: UP007
+                continue
             if len(members) > 1:
                 chosen = next((m for m in members if _is_branch(m, step)), None)
                 if chosen is None or is_spec(chosen) is not isinstance(self.node.value, dict):
@@ -175,7 +180,7 @@ class _Spot:
         return list(hints(self.hint)) if is_spec(self.hint) else []
 
     def owner(self) -> str:
-        name = self.node.get("name")
+        name = self.node.get("name") or self.node.get("type")
         return f" of '{name.value}'" if name is not None and isinstance(name.value, str) else ""
 
     def missing(self, key: str) -> str:
@@ -188,11 +193,13 @@ class _Spot:
         kind = _SINGULAR.get(self.kind, self.kind)
         members = union_members(self.hint)
         match found["type"]:
-            case "union_tag_not_found" if self.node.get("name") is None:
-                known = ", ".join(tag_of(member) for member in members)
-                return self.node, f"missing key 'name' of the {kind} (choose {known})"
+            case "union_tag_not_found" if self.node.get(tag_key(members[0])) is None:
+                known = ", ".join(tag for member in members for tag in tags_of(member))
+                tag = tag_key(members[0])
+                return self.node, f"missing key '{tag}' of the {kind} (choose {known})"
             case "union_tag_invalid" | "union_tag_not_found" | "literal_error":
-                name = self.node.get("name") or self.node
+                tag = tag_key(members[0]) if is_spec(members[0]) else "name"
+                name = self.node.get(tag) or self.node
                 return name, _wrong_word(name.value, members, kind)
             case _:
                 return self.node, _plain_message(found, self.node.value, kind)
@@ -201,7 +208,7 @@ class _Spot:
 def _wrong_word(value: object, members: list[Any], kind: str) -> str:
     known: list[str] = []
     for member in members:
-        known += get_args(hints(member)["name"] if is_spec(member) else member)
+        known += tags_of(member) if is_spec(member) else get_args(member)
     if isinstance(value, str):
         return unknown_word(value, known, kind)
     return f"expected one of {', '.join(known)}, got {describe(value)}"
@@ -281,12 +288,17 @@ def union_members(hint: Any) -> list[Any]:
     return [m for part in get_args(hint) if part is not type(None) for m in union_members(part)]
 
 
-def tag_of(spec: type) -> str:
-    """The name by which a specification is chosen."""
-    return str(get_args(hints(spec)["name"])[0])
+def tag_key(spec: type) -> str:
+    """The key that tells a specification from others of its union."""
+    return "name" if "name" in hints(spec) else "type"
+
+
+def tags_of(spec: type) -> tuple[str, ...]:
+    """The words by which a specification is chosen."""
+    return get_args(hints(spec)[tag_key(spec)])
 
 
 def _is_branch(member: Any, step: int | str) -> bool:
     if not is_spec(member):
         return str(step).startswith("literal[")
-    return step in (member.__name__, tag_of(member))
+    return step == member.__name__ or step in tags_of(member)

@@ -15,7 +15,9 @@ from jobs.parts import NETWORK, Part, as_mapping, merge, nest
 from jobs.yaml_text import Mark, Node
 from snnlib.spec.data import Dataset
 from snnlib.spec.model import Model
-from snnlib.spec.training import AdversarialRegime, Checkpoint, CleanRegime
+from snnlib.spec.neuron import NDS
+from snnlib.spec.training import AdversarialRegime, CleanRegime
+from snnlib.spec.values import Checkpoint
 
 MAX_GENERATIONS = 64
 
@@ -28,12 +30,14 @@ class Network:
         parts: dataset, model and regime.
         parent: the network it starts from.
         file: the file it starts from.
+        nds: the signature of its TA-LIF neurons.
         digest: 8 hex characters of its content.
     """
 
     parts: tuple[Part, ...]
     parent: "Network | None"
     file: Checkpoint | None
+    nds: NDS | None
     digest: str
 
     @property
@@ -52,10 +56,15 @@ class Network:
         return self.parts[2].value  # type: ignore[no-any-return]
 
     def leaves(self) -> dict[str, str]:
-        """Where it starts, in words for labels."""
+        """Where it starts and what steers it, in words for labels."""
+        found = {} if self.nds is None else {"nds": _short(self.nds)}
         if self.parent is not None:
-            return {"start": self.parent.regime.name, "start.parent": self.parent.digest}
-        return {"start": "none" if self.file is None else self.file.sha256[:8]}
+            return found | {"start": self.parent.regime.name, "start.parent": self.parent.digest}
+        return found | {"start": "none" if self.file is None else self.file.sha256[:8]}
+
+
+def _short(nds: NDS) -> str:
+    return str(nds.constant) if nds.checkpoint is None else nds.checkpoint.sha256[:8]
 
 
 class _Step(NamedTuple):
@@ -112,11 +121,13 @@ class Family:
         self, parts: tuple[Part, ...], parent: Network | None, file: Checkpoint | None
     ) -> Network:
         sha256 = file.sha256 if file is not None else None
-        key = (*(id(part.value) for part in parts), parent, sha256)
+        nds = parts[1].nds
+        key = (*(id(part.value) for part in parts), parent, sha256, nds and nds.text)
         if key not in self._by_content:
             values = [part.value for part in parts]
-            text = canonical([*values, parent.digest if parent else None, sha256])
-            self._by_content[key] = Network(parts, parent, file, short_hash(text)[:8])
+            extra = [] if nds is None else [nds.text]
+            text = canonical([*values, parent.digest if parent else None, sha256, *extra])
+            self._by_content[key] = Network(parts, parent, file, nds, short_hash(text)[:8])
         return self._by_content[key]
 
     def _parent(
@@ -175,7 +186,17 @@ class Family:
             part if nodes[head] is part.node else self.expansion.reader.read(head, nodes[head])
             for head, part in zip(NETWORK, parts, strict=True)
         ]
-        return tuple(made) if all(part.valid for part in made) else None
+        if not all(part.valid for part in made):
+            return None
+        system = self.expansion.systems.system_of(parts[1])
+        if system is not None:
+            dataset, model, regime = made
+            none = self.expansion.reader.read("attacks", None)
+            model, regime, _ = self.expansion.systems.filled(
+                system, model, regime, none, wanted.mark
+            )
+            made = [dataset, model, regime]
+        return tuple(made)
 
     def _named(self, word: Node) -> Node | None:
         """The one regime of the manifest that a bare name means."""

@@ -8,7 +8,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterable
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -18,9 +18,12 @@ from jobs.yaml_text import Mark, Node
 from snnlib.spec.attack import Attack
 from snnlib.spec.data import Dataset, Evaluation
 from snnlib.spec.model import Model
+from snnlib.spec.neuron import NDS, TALIF
 from snnlib.spec.training import Regime, Start
 from snnlib.spec.values import Epsilon, Seed
 
+System = Literal["A", "B"]
+"""Published systems that a cell may repeat exactly: grad-obf-snn and HoSNN."""
 HEADS: dict[str, Any] = {
     "dataset": Dataset,
     "model": Model,
@@ -28,10 +31,17 @@ HEADS: dict[str, Any] = {
     "epsilons": tuple[Epsilon, ...],
     "attacks": tuple[Attack, ...],
     "evaluation": Evaluation,
+    "faithful": System | None,
     "seed": Seed,
 }
 """Keys of a cell and their types; `seed` is last, so the rest of a cell is a prefix."""
-ABSENT: dict[str, Any] = {"epsilons": (), "attacks": (), "evaluation": Evaluation(), "seed": 0}
+ABSENT: dict[str, Any] = {
+    "epsilons": (),
+    "attacks": (),
+    "evaluation": Evaluation(),
+    "faithful": None,
+    "seed": 0,
+}
 NETWORK = ("dataset", "model", "regime")
 
 _ATTACK: dict[str, Any] = {"surrogate": {}}
@@ -51,8 +61,10 @@ class Part:
     Attributes:
         node: as written, merged over defaults; None if written nowhere.
         own: as written in grid, zip or cells alone.
-        value: validated, one object for equal values; a regime without its `start`.
+        value: validated, one object for equal values; a regime without its `start`, a model without
+            its neuron's `nds`.
         start: of a regime, where its training starts.
+        nds: of a model of TA-LIF neurons, their signature.
         valid: whether `value` can be used.
     """
 
@@ -60,7 +72,15 @@ class Part:
     own: Node | None = None
     value: Any = None
     start: Start | None = None
+    nds: NDS | None = None
     valid: bool = True
+
+    @property
+    def whole(self) -> Any:
+        """The value with what was taken out of it."""
+        if self.start is not None:
+            return dataclasses.replace(self.value, start=self.start)
+        return self.value if self.nds is None else with_nds(self.value, self.nds)
 
     def mark(self, path: str, otherwise: Mark) -> Mark:
         """Place of a key below this part, or of the nearest thing written."""
@@ -72,12 +92,23 @@ class Part:
         return _nearest(items[place] if isinstance(items, tuple) else None, path, otherwise)
 
 
+def with_nds(model: Any, nds: NDS | None) -> Any:
+    """A model of TA-LIF neurons with another signature."""
+    return dataclasses.replace(model, neuron=dataclasses.replace(model.neuron, nds=nds))
+
+
 def _nearest(node: Node | None, path: str, mark: Mark) -> Mark:
     mark = mark if node is None else node.mark
     for step in path.split("."):
-        node = None if node is None else node.get(step)
+        node = None if node is None else _below(node, step)
         mark = mark if node is None else node.mark
     return mark
+
+
+def _below(node: Node, step: str) -> Node | None:
+    if isinstance(node.value, tuple) and step.isdigit() and int(step) < len(node.value):
+        return node.value[int(step)]
+    return node.get(step)
 
 
 def as_mapping(node: Node) -> Node:
@@ -195,13 +226,15 @@ class PartReader:
         except ValidationError as error:
             self._refuse(error, head, node)
             return Part(node, own, valid=False)
-        start = None
+        start = nds = None
         if head == "regime":
             start, value = value.start, dataclasses.replace(value, start=None)
+        elif head == "model" and isinstance(value.neuron, TALIF):
+            nds, value = value.neuron.nds, with_nds(value, None)
         check = _CHECKS.get(head)
         if check is not None:
             value = check(value, node, self.findings)
-        return Part(node, own, self.same(value), start)
+        return Part(node, own, self.same(value), start, nds)
 
     def same(self, value: Any) -> Any:
         """The first object that equals this one."""

@@ -29,7 +29,7 @@ def train(run: CellRun, data: Data) -> None:
         NotFinite: the loss is no number.
     """
     world = run.job.world
-    training = Training(run.spec, data, world=world, start=_start_weights(run))
+    training = Training(run.spec, data, world=world, start=_start_weights(run), nds=_signature(run))
     best, codes, history = _resume(run, training)
     saved, cost = time.monotonic(), 0.0
     while not training.done:
@@ -66,6 +66,16 @@ def _start_weights(run: CellRun) -> Weights | None:
     if kind == "sha256":
         return checkpoint.load_own(Path(run.order["files"][name]), name)
     return checkpoint.load_final(run.job.root.cell(start))[0]
+
+
+def _signature(run: CellRun) -> Weights | float | None:
+    """Signature of TA-LIF layers: an own file's, or one value for all."""
+    if run.spec.nds is None:
+        return None
+    kind, _, name = run.spec.nds.partition(":")
+    if kind == "constant":
+        return float(name)
+    return checkpoint.load_own(Path(run.order["files"][name]), name)
 
 
 def _resume(

@@ -22,9 +22,13 @@ def counting(model: SpikingClassifier) -> Iterator[dict[str, Tensor]]:
     layers = model.spiking_layers
     counts = {name: torch.zeros(2, dtype=torch.float64) for name in layers}
 
-    def count(name: str, _module: Any, _inputs: Any, spikes_TBN: Tensor) -> None:
-        total = spikes_TBN.detach().sum(dtype=torch.float64).cpu()
-        counts[name] += torch.stack((total, torch.tensor(float(spikes_TBN.numel()))))
+    def count(name: str, module: Any, _inputs: Any, output_TBN: Tensor) -> None:
+        output_TBN = output_TBN.detach()
+        if hasattr(module, "spike_counts"):
+            total = module.spike_counts(output_TBN).double().cpu()
+        else:
+            total = output_TBN.sum(dtype=torch.float64).cpu()
+        counts[name] += torch.stack((total, torch.tensor(float(output_TBN.numel()))))
 
     hooks = [module.register_forward_hook(partial(count, name)) for name, module in layers.items()]
     try:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,8 +12,34 @@ from torch import Tensor, nn
 from snnlib import noise, surrogates
 from snnlib.encoders import Encode
 from snnlib.errors import NoGradient
+from snnlib.response import Response
 from snnlib.spec.attack import Own, Space
-from snnlib.spec.model import Surrogate
+from snnlib.spec.model import Ties
+from snnlib.spec.neuron import Rule, Surrogate
+
+Bounds = tuple[float | Tensor, float | Tensor]
+"""Least and greatest value of an input; tensors [C, 1, 1] where channels differ."""
+
+
+class Readout(nn.Module):
+    """Neurons of the output layer, read instead of its currents.
+
+    Attributes:
+        neurons: [T, B, K] to spikes or traces.
+        target_T: trace that the true class should have, if they emit traces.
+        ties: what decides between classes of equal readout.
+    """
+
+    def __init__(
+        self, neurons: nn.Module, target_T: Tensor | None = None, ties: Ties = "current"
+    ) -> None:
+        super().__init__()
+        self.neurons, self.target_T, self.ties = neurons, target_T, ties
+
+    def forward(self, current_TBK: Tensor) -> Tensor:
+        """Spikes or traces of the output neurons."""
+        output_TBK: Tensor = self.neurons(current_TBK)
+        return output_TBK
 
 
 class SpikingClassifier(nn.Module):
@@ -22,22 +49,35 @@ class SpikingClassifier(nn.Module):
     input give equal logits and no computation graph outlives its use.
     """
 
-    def __init__(self, layers: nn.Module, *, encode: Encode, time_steps: int) -> None:
+    def __init__(
+        self,
+        layers: nn.Module,
+        *,
+        encode: Encode,
+        time_steps: int,
+        readout: Readout | None = None,
+        bounds: Bounds = (0.0, 1.0),
+    ) -> None:
         """Wrap layers.
 
         Args:
-            layers: [T, B, C, H, W] to [T, B, K], the currents or spikes of the output layer.
+            layers: [T, B, C, H, W] to [T, B, K], the currents of the output layer.
             encode: from images of each step to the input of `layers`.
             time_steps: T.
+            readout: neurons of the output layer; logits are read from the currents when None.
+            bounds: where encoded inputs lie.
         """
         super().__init__()
         self.layers = layers
+        self.readout = readout
         self.time_steps = time_steps
-        self._encode = encode
-        self._stateful: list[Any] = [m for m in layers.modules() if hasattr(m, "reset")]
-        self._spiking: list[Any] = [m for m in layers.modules() if hasattr(m, "surrogate_function")]
+        self._encode, self._bounds = encode, bounds
+        modules = [m for m in self.modules() if m is not self]
+        self._stateful: list[Any] = [m for m in modules if hasattr(m, "reset")]
+        self._spiking: list[Any] = [m for m in modules if hasattr(m, "surrogate_function")]
+        self._random: list[Any] = [m for m in modules if hasattr(m, "draw")]
         self._key: noise.Key | None = None
-        self._draw = 0
+        self._draw = self._calls = 0
 
     def forward(self, x: Tensor, space: Space = "pixel") -> Tensor:
         """Logits [B, K] of images [B, C, H, W], or of a point of another space (`lift`)."""
@@ -56,21 +96,49 @@ class SpikingClassifier(nn.Module):
         repeated = x_BCHW.expand(self.time_steps, *x_BCHW.shape)
         return (self._encoded(repeated) if space == "encoded" else repeated).contiguous()
 
+    def bounds(self, space: Space) -> Bounds:
+        """Where the points of a space lie: [0, 1], or its image under the encoder."""
+        return self._bounds if space == "encoded" else (0.0, 1.0)
+
     def logits(self, z: Tensor, space: Space) -> Tensor:
-        """Logits [B, K], the time mean of the output layer, at a point of a space."""
+        """Logits [B, K], the time mean of the readout, at a point of a space."""
+        return self.response(z, space).logits
+
+    def predicted(self, z: Tensor, space: Space) -> tuple[Tensor, Tensor]:
+        """The class decided for, [B], and the logits [B, K]."""
+        response = self.response(z, space)
+        ties = "first" if self.readout is None else self.readout.ties
+        return response.predicted(ties), response.logits
+
+    def response(self, z: Tensor, space: Space) -> Response:
+        """The output layer over time, at a point of a space."""
         x_TBCHW = z.expand(self.time_steps, *z.shape) if space == "pixel" else z
         if space != "encoded":
             x_TBCHW = self._encoded(x_TBCHW)
+        self._hand_out_keys()
         self._reset()
         try:
-            output_TBK: Tensor = self.layers(x_TBCHW)
+            current_TBK: Tensor = self.layers(x_TBCHW)
+            if self.readout is None:
+                return Response(current_TBK=current_TBK, readout_TBK=current_TBK)
+            return Response(
+                current_TBK=current_TBK,
+                readout_TBK=self.readout(current_TBK),
+                target_T=self.readout.target_T,
+            )
         finally:
             self._reset()
-        return output_TBK.mean(0)
 
     def _encoded(self, x_TBCHW: Tensor) -> Tensor:
         draw, self._draw = self._draw, self._draw + 1
         return self._encode(x_TBCHW, self._key, draw)
+
+    def _hand_out_keys(self) -> None:
+        """Give every random layer a stream of noise of its own, new with each call."""
+        for place, module in enumerate(self._random):
+            module.key = self._key and replace(self._key, stream=f"{self._key.stream}/{place}")
+            module.draw = self._calls
+        self._calls += 1
 
     def _reset(self) -> None:
         for module in self._stateful:
@@ -79,17 +147,21 @@ class SpikingClassifier(nn.Module):
     @property
     def spiking_layers(self) -> dict[str, nn.Module]:
         """The spiking layers by name, in the order of the network."""
-        return {name: m for name, m in self.layers.named_modules() if m in self._spiking}
+        return {
+            name.removeprefix("layers."): module
+            for name, module in self.named_modules()
+            if module in self._spiking
+        }
 
     @contextmanager
     def keyed(self, key: noise.Key) -> Iterator[None]:
-        """Make the encoder's noise a function of the key and of the calls counted from here."""
-        before = self._key, self._draw
-        self._key, self._draw = key, 0
+        """Make encoder noise and dropout functions of the key and of the calls from here on."""
+        before = self._key, self._draw, self._calls
+        self._key, self._draw, self._calls = key, 0, 0
         try:
             yield
         finally:
-            self._key, self._draw = before
+            self._key, self._draw, self._calls = before
 
     @contextmanager
     def surrogate(self, spec: Surrogate | Own) -> Iterator[None]:
@@ -103,6 +175,20 @@ class SpikingClassifier(nn.Module):
         finally:
             for module, function in zip(self._spiking, before, strict=True):
                 module.surrogate_function = function
+
+    @contextmanager
+    def gradient(self, rule: Rule | Own) -> Iterator[None]:
+        """Exchange the gradient rule of every neuron that has one, unless it is to be its own."""
+        ruled = [module for module in self._spiking if hasattr(module, "gradient")]
+        before = [module.gradient for module in ruled]
+        try:
+            if rule != "own":
+                for module in ruled:
+                    module.gradient = rule
+            yield
+        finally:
+            for module, own in zip(ruled, before, strict=True):
+                module.gradient = own
 
 
 @contextmanager

@@ -12,9 +12,9 @@ import torch
 # Registering custom operators makes torch log one line each where Triton is not installed.
 logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
 
-from spikingjelly.activation_based import neuron, surrogate  # noqa: E402
+from spikingjelly.activation_based import layer, neuron, surrogate  # noqa: E402
 
-__all__ = ["neuron", "surrogate", "torchvision"]
+__all__ = ["layer", "neuron", "spikingjelly", "surrogate", "torchvision"]
 
 _SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -42,3 +42,13 @@ def torchvision(module: str = "torchvision") -> ModuleType:
     for schema in _SCHEMAS:
         library.define(schema)  # type: ignore[no-untyped-call]
     return importlib.import_module(module)
+
+
+def spikingjelly(module: str) -> ModuleType:
+    """Import one of SpikingJelly's modules, e.g. its model zoo, which imports torchvision.
+
+    Args:
+        module: name within its activation_based package, e.g. "model.sew_resnet" or "encoding".
+    """
+    torchvision()
+    return importlib.import_module(f"spikingjelly.activation_based.{module}")

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from snnlib import noise
 from snnlib.attacks import ATTACKS, guards
-from snnlib.attacks.gradient import project
+from snnlib.attacks.gradient import bounds_of, project
 from snnlib.classifier import SpikingClassifier, frozen
 from snnlib.datasets import Batch
-from snnlib.spec.attack import FGSM, PGD, Clean, Space
+from snnlib.spec.attack import AnyAttack, Attack, Clean, Space
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class BatchOutcome:
 
 def attack_batch(
     model: SpikingClassifier,
-    attack: Clean | FGSM | PGD,
+    attack: AnyAttack,
     epsilons: Sequence[Fraction],
     batch: Batch,
     *,
@@ -61,7 +61,7 @@ def attack_batch(
 
 def _attacked(
     model: SpikingClassifier,
-    attack: FGSM | PGD,
+    attack: Attack,
     epsilons: Sequence[Fraction],
     batch: Batch,
     key: noise.Key,
@@ -72,7 +72,8 @@ def _attacked(
     correct_EB = torch.ones(shape, dtype=torch.bool, device=origin.device)
     zero_EB = correct_EB.clone()
     attacker = replace(key, stream="attack")
-    with model.surrogate(attack.surrogate):
+    bounds = bounds_of(model, attack)
+    with model.surrogate(attack.surrogate), model.gradient(attack.gradient):
         found = ATTACKS[attack.name](
             model, origin, batch.labels_B, attack=attack, epsilons=epsilons, key=attacker
         )
@@ -83,9 +84,10 @@ def _attacked(
                 origin,
                 epsilon=epsilon,
                 threat=attack.threat,
+                bounds=model.bounds(attack.space),
                 samples_B=batch.samples_B,
             )
-            z = project(candidate.z, origin, epsilon, attack.threat)
+            z = project(candidate.z, origin, epsilon, bounds)
             correct_EB[index] &= _judge(model, z, attack.space, batch, key)
             zero_EB[index] &= candidate.zero_gradient_B
     return _outcome(correct_EB, zero_EB, batch.count)
@@ -96,9 +98,9 @@ def _judge(
 ) -> Tensor:
     """Which samples are classified correctly; the encoder's noise is not the attacker's."""
     with model.keyed(key), torch.no_grad():
-        logits_BK = model.logits(z, space)
+        predicted_B, logits_BK = model.predicted(z, space)
     guards.finite_logits(logits_BK, batch.samples_B)
-    return logits_BK.argmax(1) == batch.labels_B
+    return predicted_B == batch.labels_B
 
 
 def _outcome(correct_EB: Tensor, zero_EB: Tensor, count: int) -> BatchOutcome:

@@ -1,25 +1,90 @@
-"""Losses of logits, one value per sample."""
+"""Losses of a network's response, one value per sample."""
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
+from snnlib.psp import psp
+from snnlib.response import Response
 from snnlib.spec.attack import AttackLoss
+from snnlib.spec.training import Loss
 
-PerSample = Callable[[Tensor, Tensor], Tensor]
-
-
-def cross_entropy(logits_BK: Tensor, labels_B: Tensor) -> Tensor:
-    """-log softmax(z)_y, [B]."""
-    return functional.cross_entropy(logits_BK, labels_B, reduction="none")
+PerSample = Callable[[Response, Tensor], Tensor]
 
 
-def margin(logits_BK: Tensor, labels_B: Tensor) -> Tensor:
+def cross_entropy(response: Response, labels_B: Tensor) -> Tensor:
+    """-log softmax(z)_y of the logits z, [B]: the loss of the decision."""
+    return functional.cross_entropy(response.logits, labels_B, reduction="none")
+
+
+def margin(response: Response, labels_B: Tensor) -> Tensor:
     """max_{k != y} z_k - z_y, [B]: positive once fooled (Carlini and Wagner 2017, f_6)."""
+    logits_BK = response.logits
     own = functional.one_hot(labels_B, logits_BK.shape[1]).bool()
     others = logits_BK.masked_fill(own, float("-inf")).amax(1)
     return others - logits_BK.gather(1, labels_B[:, None])[:, 0]
 
 
-LOSSES: dict[AttackLoss, PerSample] = {"cross_entropy": cross_entropy, "margin": margin}
+def current_cross_entropy(response: Response, labels_B: Tensor) -> Tensor:
+    """Cross entropy of the output layer's mean current, whatever the readout, [B]."""
+    logits_BK = response.current_TBK.mean(0)
+    return functional.cross_entropy(logits_BK, labels_B, reduction="none")
+
+
+def trace_cross_entropy(response: Response, labels_B: Tensor) -> Tensor:
+    """-(1/T) sum_t r_t log softmax(a_t)_y, [B]: output traces a against the target's r.
+
+    Attack loss of HoSNN for MNIST and CIFAR-10, whose r is psp(psp(S)) of the spikes S of
+    `target_spikes`.
+    """
+    target_T = _target(response)
+    own_TB = labels_B.expand(len(target_T), -1)
+    chance_TBK = functional.log_softmax(response.readout_TBK, dim=2)
+    chosen_TB = chance_TBK.gather(2, own_TB[..., None])[..., 0]
+    return -(target_T[:, None] * chosen_TB).mean(0)
+
+
+def kernel(response: Response, labels_B: Tensor) -> Tensor:
+    """1/2 sum_{k,t} (a_kt - [k = y] r_t)^2, [B]: training loss of HoSNN (Geng and Li 2023)."""
+    target_T = _target(response)
+    own_BK = functional.one_hot(labels_B, response.readout_TBK.shape[2])
+    difference_TBK = response.readout_TBK - target_T[:, None, None] * own_BK
+    return 0.5 * difference_TBK.square().sum((0, 2))
+
+
+def _target(response: Response) -> Tensor:
+    assert response.target_T is not None, "only networks that are read by traces have a target"
+    return response.target_T.to(response.readout_TBK)
+
+
+def target_spikes(steps: int) -> list[int]:
+    """Spikes S that the output of the true class should have.
+
+    HoSNN defines 0,1,1,1,1 for T = 5 and 0,1,0,1,... for multiples of 10; here silence at first,
+    then a spike at every step (T < 10) or at every other (T >= 10). With T = 1 it spikes at once.
+    """
+    if steps == 1:
+        return [1]
+    return [int(t > 0) if steps < 10 else t % 2 for t in range(steps)]
+
+
+def target_trace(steps: int, tau_s: float) -> Tensor:
+    """psp(psp(S)), [T]: the filter stands in the target and again in the loss, as published."""
+    spikes_TB = torch.tensor(target_spikes(steps), dtype=torch.float64)[:, None]
+    return psp(psp(spikes_TB, tau_s), tau_s)[:, 0]
+
+
+LOSSES: dict[AttackLoss, PerSample] = {
+    "cross_entropy": cross_entropy,
+    "margin": margin,
+    "trace_cross_entropy": trace_cross_entropy,
+    "current_cross_entropy": current_cross_entropy,
+}
+"""What attacks raise."""
+
+TRAINING_LOSSES: dict[Loss, PerSample] = {"cross_entropy": cross_entropy, "kernel": kernel}
+"""What training lowers."""
+SUMMED: frozenset[Loss] = frozenset(["kernel"])
+"""Training losses that are summed over the batch; the others are averaged."""

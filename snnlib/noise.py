@@ -19,6 +19,8 @@ from torch import Tensor
 _GAMMA = 0x9E3779B97F4A7C15
 _MIX_1 = 0xBF58476D1CE4E5B9
 _MIX_2 = 0x94D049BB133111EB
+STEPS = 2**16
+"""Probabilities of `bernoulli` are multiples of 1/STEPS."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,26 @@ def uniform(shape: Sequence[int], key: Key, draw: int = 0) -> Tensor:
     """
     top = bits(math.prod(shape), key, draw) >> 40 & (1 << 24) - 1
     return (top.to(torch.float32) * 2.0**-24).reshape(-1, *shape)
+
+
+def bernoulli(shape: Sequence[int], p: float, key: Key, draw: int = 0) -> Tensor:
+    """Independent decisions, true with probability round(2^16 p) / 2^16; four for each number.
+
+    Args:
+        shape: of the decisions of one sample.
+        p: probability, below 1 when rounded.
+        key: seed, stream and samples.
+        draw: how often this key was used before.
+
+    Returns:
+        bool [B, *shape].
+    """
+    below = round(p * STEPS)
+    assert 0 <= below < STEPS, "a probability"
+    count = math.prod(shape)
+    quarters = bits(-(-count // 4), key, draw).view(torch.int16)[:, :count]
+    # as int16 they are uniform over [-STEPS/2, STEPS/2)
+    return (quarters < below - STEPS // 2).reshape(-1, *shape)
 
 
 def permutation(seed: int, epoch: int, count: int) -> Tensor:

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 
-from torch import optim
+from torch import nn, optim
 from torch.nn import Parameter
 
+from snnlib.models.table import constrain, decay_nds
 from snnlib.spec.training import Optimiser, Schedule
 
 Parameters = Iterator[Parameter]
@@ -28,6 +30,36 @@ OPTIMISERS: dict[Optimiser, Callable[[Parameters, float, float], optim.Optimizer
     "adamw": _adamw,
     "sgd": _sgd,
 }
+
+
+def step(
+    optimiser: optim.Optimizer,
+    module: nn.Module,
+    *,
+    clip_grad_norm: Decimal | float | None = None,
+    weight_clip: Decimal | float | None = None,
+    nds_decay: bool = False,
+) -> None:
+    """One optimiser step from the gradients at hand, which it uses up.
+
+    In the order of HoSNN: bound the norm of all gradients together, step, clip weights, keep every
+    theta at or above 0.
+
+    Args:
+        optimiser: of all parameters of `module`.
+        module: the network.
+        clip_grad_norm: bound of the norm of all gradients together.
+        weight_clip: bound of every weight of convolutions and linear layers.
+        nds_decay: whether the optimiser's weight decay shrinks signatures of convolutions.
+    """
+    if clip_grad_norm is not None:
+        nn.utils.clip_grad_norm_(module.parameters(), float(clip_grad_norm))
+    optimiser.step()
+    optimiser.zero_grad()
+    constrain(module, None if weight_clip is None else float(weight_clip))
+    if nds_decay:
+        group = optimiser.param_groups[0]
+        decay_nds(module, 1 - group["lr"] * group["weight_decay"])
 
 
 def _constant(_progress: float) -> float:

@@ -12,16 +12,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from snnlib import activity, distributed, models, noise
+from snnlib import activity, distributed, models, noise, optimisers, transfer
 from snnlib.attacks.inner import adversarial
 from snnlib.augment import AUGMENTATIONS
+from snnlib.classifier import SpikingClassifier
 from snnlib.datasets import Data
 from snnlib.distributed import World
 from snnlib.errors import NotFinite
 from snnlib.evaluate import attack_batch, batches, shard
-from snnlib.losses import LOSSES
+from snnlib.losses import SUMMED, TRAINING_LOSSES
 from snnlib.optimisers import OPTIMISERS, learning_rate
-from snnlib.spec.attack import FGSM, PGD, Clean, Space
+from snnlib.response import Response
+from snnlib.spec.attack import AnyAttack, Clean, Space
+from snnlib.spec.neuron import TALIF
 from snnlib.spec.training import AdversarialRegime, TrainingSpec
 
 VALIDATION_BATCH = 100
@@ -76,6 +79,17 @@ class _Progress:
     best_correct: int = -1
 
 
+class _Responder(nn.Module):
+    """A network whose call gives its response; what is shared between processes is this call."""
+
+    def __init__(self, module: SpikingClassifier) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, z: Tensor, space: Space) -> Response:
+        return self.module.response(z, space)
+
+
 class Training:
     """A network being trained.
 
@@ -94,6 +108,7 @@ class Training:
         *,
         world: World,
         start: dict[str, Tensor] | None = None,
+        nds: dict[str, Tensor] | float | None = None,
     ) -> None:
         """Build the network and its optimiser.
 
@@ -102,15 +117,16 @@ class Training:
             data: the data set that `spec` names.
             world: processes that share each batch.
             start: weights to start from; random when None.
+            nds: signature of TA-LIF layers, by layer or one value for all.
         """
         self.spec, self.world = spec, world
         self._train = data.train.to(world.device)
         self._validation = data.validation.to(world.device)
         self.module = models.build(
-            spec.model, shape=data.shape, classes=data.classes, seed=spec.seed
+            spec.model, shape=data.shape, classes=data.classes, seed=spec.seed, nds=nds
         ).to(world.device)
         if start is not None:
-            self.module.load_state_dict(start)
+            transfer.load(self.module, start)
         regime = spec.regime
         self._optimiser = OPTIMISERS[regime.optimiser](
             self.module.parameters(), float(regime.lr), float(regime.weight_decay)
@@ -166,11 +182,13 @@ class Training:
         for group in self._optimiser.param_groups:
             group["lr"] = self._lr(self.step)
         labels_B = self._train.labels_N[rows]
-        logits_BK = self._logits(rows, labels_B)
-        loss = LOSSES[self.spec.regime.loss](logits_BK, labels_B).sum() * weight
-        # DDP takes the mean over processes; the step wants the mean over the global batch.
-        torch.autograd.backward(loss * (self.world.size / count))
-        correct = (logits_BK.detach().argmax(1) == labels_B).sum() * weight
+        response = self._response(rows, labels_B)
+        regime = self.spec.regime
+        loss = TRAINING_LOSSES[regime.loss](response, labels_B).sum() * weight
+        # DDP takes the mean over processes; the step wants the sum or mean over the global batch.
+        share = self.world.size / (1 if regime.loss in SUMMED else count)
+        torch.autograd.backward(loss * share)
+        correct = (response.logits.detach().argmax(1) == labels_B).sum() * weight
         sums = distributed.total(self.world, torch.stack((loss.detach(), correct)))
         loss_sum, correct_sum = sums.tolist()
         if not math.isfinite(loss_sum):
@@ -178,8 +196,14 @@ class Training:
                 f"the loss became {loss_sum} in step {self.step + 1} of {self.total_steps} "
                 f"(epoch {self.epoch + 1}); a smaller lr may help"
             )
-        self._optimiser.step()
-        self._optimiser.zero_grad()
+        neuron = self.spec.model.neuron
+        optimisers.step(
+            self._optimiser,
+            self.module,
+            clip_grad_norm=regime.clip_grad_norm,
+            weight_clip=regime.weight_clip,
+            nds_decay=isinstance(neuron, TALIF) and neuron.nds_decay,
+        )
         progress = self._progress
         progress.step += 1
         progress.loss_sum += loss_sum
@@ -200,7 +224,7 @@ class Training:
         # A last batch smaller than the world: DDP still needs a backward pass from this process.
         return chosen[:1].to(self.world.device), 0.0, len(chosen)
 
-    def _logits(self, rows: Tensor, labels_B: Tensor) -> Tensor:
+    def _response(self, rows: Tensor, labels_B: Tensor) -> Response:
         regime, seed, epoch = self.spec.regime, self.spec.seed, self.epoch
         samples_B = self._train.indices_N[rows]
 
@@ -222,22 +246,24 @@ class Training:
                     epsilon=regime.epsilon,
                     key=key(f"training/{epoch}/attack"),
                 )
-            logits_BK: Tensor = self._network(z, space)
-        return logits_BK
+            response: Response = self._network(z, space)
+        return response
 
     @cached_property
     def _network(self) -> nn.Module:
-        """The network, wrapped if several processes share each batch."""
+        """The network as a function to responses, wrapped if several processes share each batch."""
+        responder = _Responder(self.module)
         if self.world.size == 1:
-            return self.module
+            return responder
         ids = [self.world.device.index] if self.world.device.type == "cuda" else None
-        wrapped = DistributedDataParallel(self.module, device_ids=ids)
+        wrapped = DistributedDataParallel(responder, device_ids=ids)
         # DDP lays out its buckets anew after its first backward pass, which can change the order
         # of sums. One pass that counts for nothing gives fresh and resumed runs the same layout.
         key = noise.Key(seed=0, stream="layout", samples_B=self._train.indices_N[:1])
         wrapped.eval()
         with self.module.keyed(key):
-            torch.autograd.backward(wrapped(self._train.images_NCHW[:1]).sum())
+            first: Response = wrapped(self._train.images_NCHW[:1], "pixel")
+            torch.autograd.backward(first.logits.sum())
         self._optimiser.zero_grad()
         return wrapped
 
@@ -279,7 +305,7 @@ class Training:
         ranges = batches(len(self._validation), VALIDATION_BATCH)
         own = shard(ranges, self.world.rank, self.world.size)
 
-        def withstood(attack: Clean | FGSM | PGD, epsilon: Fraction) -> int:
+        def withstood(attack: AnyAttack, epsilon: Fraction) -> int:
             outcomes = (
                 attack_batch(
                     self.module,

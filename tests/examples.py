@@ -12,7 +12,8 @@ from jobs.records import Record, Row
 from jobs.request import requests, tasks, work_order
 from snnlib.spec.attack import FGSM
 from snnlib.spec.data import Dataset
-from snnlib.spec.model import LIF, Model
+from snnlib.spec.model import Small
+from snnlib.spec.neuron import LIF
 from snnlib.spec.training import CleanRegime, TrainingSpec
 
 EPSILONS = (Fraction(2, 255), Fraction(8, 255))
@@ -24,7 +25,7 @@ def cell(
     """A cell of a small LIF network; seeds make different trainings."""
     training = TrainingSpec(
         dataset=Dataset(name="digits"),
-        model=Model(name="small", neuron=LIF()),
+        model=Small(neuron=LIF()),
         regime=CleanRegime(epochs=2),
         seed=seed,
         start=parent.training_id if parent else None,

@@ -11,7 +11,15 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parent.parent
 WORKER_SIDE = {
     f"jobs.{name}"
-    for name in ("worker", "rank", "cell_run", "train_cell", "evaluate_cell", "checkpoint")
+    for name in (
+        "worker",
+        "rank",
+        "cell_run",
+        "train_cell",
+        "evaluate_cell",
+        "checkpoint",
+        "convert",
+    )
 }
 TORCH_FREE = ("snnlib.spec", "snnlib.errors")
 HEAVY = ("torch", "torchvision", "spikingjelly", "safetensors", "numpy")

@@ -13,26 +13,28 @@ from jobs import identity, manifest
 from jobs.cell import Cell
 from jobs.errors import CorruptFile
 from snnlib.spec import values
-from snnlib.spec.attack import FGSM, PGD, Clean
+from snnlib.spec.attack import FGSM, PGD, AnyAttack, Clean
 from snnlib.spec.data import Dataset, Evaluation
-from snnlib.spec.model import IF, LIF, Encoder, Model, Surrogate
+from snnlib.spec.encoder import Poisson
+from snnlib.spec.model import Small
+from snnlib.spec.neuron import IF, LIF, ATan
 from snnlib.spec.training import AdversarialRegime, CleanRegime, TrainingSpec
 
 CLEAN = TrainingSpec(
     dataset=Dataset(name="digits"),
-    model=Model(name="small", neuron=LIF()),
+    model=Small(neuron=LIF()),
     regime=CleanRegime(),
 )
 ADVERSARIAL = TrainingSpec(
     dataset=Dataset(name="digits", augment="shift"),
-    model=Model(name="small", neuron=IF(), encoder=Encoder(name="poisson"), time_steps=8),
+    model=Small(neuron=IF(), encoder=Poisson(), time_steps=8),
     regime=AdversarialRegime(epsilon=Fraction(8, 255), attack=PGD(steps=7), lr=Decimal("0.0100")),
     seed=3,
     start="sha256:" + "0" * 64,
 )
 CHILD = dataclasses.replace(CLEAN, seed=1, start="0123456789abcdef")
 SPECS = [CLEAN, ADVERSARIAL, CHILD]
-ATTACKS = [Clean(), FGSM(), PGD(steps=20, surrogate=Surrogate(alpha=Decimal(4)))]
+ATTACKS = [Clean(), FGSM(), PGD(steps=20, surrogate=ATan(alpha=Decimal(4)))]
 BASE: dict[str, Any] = {
     "version": 1,
     "name": "m",
@@ -144,7 +146,7 @@ def test_the_canonical_form_validates_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_attacks_are_read_back(attack: FGSM | PGD | Clean) -> None:
+def test_attacks_are_read_back(attack: AnyAttack) -> None:
     assert identity.restore_attack(json.loads(identity.canonical(attack))) == attack
 
 

@@ -17,11 +17,18 @@ def test_its_manifest_is_read() -> None:
     assert len(parse(blocks("yaml")[0].encode(), "README.md").cells) == 12
 
 
+def test_its_layer_table_fits() -> None:
+    network = "".join(f"  {line}\n" for line in blocks("yaml")[1].splitlines())
+    text = f"version: 1\nname: own\ndefaults:\n{network}  dataset: digits\n"
+    (cell,) = parse(f"{text}cells: [{{regime: clean}}]\n".encode(), "README.md").cells
+    assert cell.training.model.name == "layers"
+
+
 def test_its_site_file_is_read(tmp_path: Path) -> None:
     from jobs.site import load
 
     path = tmp_path / "site.yaml"
-    path.write_text(blocks("yaml")[1])
+    path.write_text(blocks("yaml")[2])
     site = load({"SPIKEGRID_SITE": str(path)})
     assert site.profile("small").array_parallelism == 20
 

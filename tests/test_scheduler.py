@@ -228,7 +228,7 @@ def test_a_reader_of_anothers_run_root_asks_nothing(
     assert "another user's" in answer.message
 
 
-def test_ten_thousand_jobs_load_fast(tmp_path: Path) -> None:
+def test_ten_thousand_jobs_are_read_back(tmp_path: Path) -> None:
     names = [f"{array}_{task}" for array in range(10) for task in range(1000)]
     jobs = {i: JobAnswer(i, "cell", "running", True, "n1", "", "0:0", 1.0) for i in names}
     whole = Answer(1.0, True, ("squeue",), jobs, Limits())
@@ -239,9 +239,6 @@ def test_ten_thousand_jobs_load_fast(tmp_path: Path) -> None:
         return Reply(0, "\n".join([header, *lines]) if argv[0] == "squeue" else "", "")
 
     scheduler.cached(tmp_path, job_ids=[], now=1.0, max_age=0, run=listed)
-    began = time.perf_counter()
     found = scheduler.saved(tmp_path)
-    seconds = time.perf_counter() - began
     assert found is not None
     assert found.jobs == whole.jobs
-    assert seconds < 0.3  # 20 ms alone; the bound leaves room for a busy machine

@@ -2,10 +2,15 @@
 
 from collections.abc import Callable, Iterator
 
-from snnlib.attacks.gradient import Candidate, fgsm, pgd
+from snnlib.attacks.gradient import Candidate, bim, fgsm, pgd, rfgsm
 from snnlib.spec.attack import AttackName
 
 AttackFunction = Callable[..., Iterator[Candidate]]
 """(model, origin, labels_B, *, attack, epsilons, key) to candidates, at least one per epsilon."""
 
-ATTACKS: dict[AttackName, AttackFunction] = {"fgsm": fgsm, "pgd": pgd}
+ATTACKS: dict[AttackName, AttackFunction] = {
+    "fgsm": fgsm,
+    "rfgsm": rfgsm,
+    "bim": bim,
+    "pgd": pgd,
+}

@@ -1,4 +1,4 @@
-"""Attacks along the sign of the input gradient: FGSM and PGD, in any perturbation space.
+"""Attacks along the sign of the input gradient, in any perturbation space.
 
 z is a point of the attack's space (`SpikingClassifier.lift`): images [B, C, H, W] in `pixel`, else
 [T, B, C, H, W]. Radii and step lengths are in units of the input range [0, 1].
@@ -13,9 +13,9 @@ from torch import Tensor
 
 from snnlib import noise
 from snnlib.attacks.guards import batch_axis, per_sample
-from snnlib.classifier import SpikingClassifier
+from snnlib.classifier import Bounds, SpikingClassifier
 from snnlib.losses import LOSSES
-from snnlib.spec.attack import FGSM, PGD, ThreatModel
+from snnlib.spec.attack import BIM, FGSM, PGD, RFGSM, Attack, Space
 from snnlib.spec.values import step_length
 
 
@@ -34,17 +34,22 @@ class Candidate:
     zero_gradient_B: Tensor
 
 
-def project(z: Tensor, origin: Tensor, epsilon: float, threat: ThreatModel) -> Tensor:
-    """The nearest point of the l-infinity ball around `origin`, and of [0, 1] if that binds."""
+def project(z: Tensor, origin: Tensor, epsilon: float, bounds: Bounds | None) -> Tensor:
+    """The nearest point of the l-infinity ball around `origin`, and within bounds if any bind."""
     z = torch.minimum(torch.maximum(z, origin - epsilon), origin + epsilon)
-    return z.clamp(0, 1) if threat.clip else z
+    return z if bounds is None else z.clamp(*bounds)  # type: ignore[arg-type]
 
 
-def gradient(model: SpikingClassifier, z: Tensor, labels_B: Tensor, attack: FGSM | PGD) -> Tensor:
+def bounds_of(model: SpikingClassifier, attack: Attack) -> Bounds | None:
+    """Where an attack keeps its points; None if it need not."""
+    return model.bounds(attack.space) if attack.clip else None
+
+
+def gradient(model: SpikingClassifier, z: Tensor, labels_B: Tensor, attack: Attack) -> Tensor:
     """Gradient of the summed loss with respect to z; each sample's part is its own."""
     z = z.detach().requires_grad_()
     with torch.enable_grad():
-        loss = LOSSES[attack.loss](model.logits(z, attack.space), labels_B).sum()
+        loss = LOSSES[attack.loss](model.response(z, attack.space), labels_B).sum()
     return torch.autograd.grad(loss, z)[0]
 
 
@@ -61,12 +66,121 @@ def fgsm(
 
     The sign does not depend on epsilon, so one gradient serves the whole grid.
     """
+    bounds = bounds_of(model, attack)
     with model.keyed(key):
         g = gradient(model, origin, labels_B, attack)
     zero_B = ~per_sample(g, attack.space).any(1)
     for index, epsilon in enumerate(map(float, epsilons)):
-        z = project(origin + epsilon * g.sign(), origin, epsilon, attack.threat)
+        z = project(origin + epsilon * g.sign(), origin, epsilon, bounds)
         yield Candidate(epsilon=index, z=z, zero_gradient_B=zero_B)
+
+
+def rfgsm(
+    model: SpikingClassifier,
+    origin: Tensor,
+    labels_B: Tensor,
+    *,
+    attack: RFGSM,
+    epsilons: Sequence[Fraction],
+    key: noise.Key,
+) -> Iterator[Candidate]:
+    """z = x' + (epsilon - alpha) sign(g) with x' = origin + alpha n, g = dL/dz at x'.
+
+    n are random signs, the same for every radius; x' may leave the bounds, z may not (Tramer et al.
+    2018, section 4.1; HoSNN's alpha is epsilon/2).
+    """
+    signs = random_signs(origin, attack.space, key)
+    for index, exact in enumerate(epsilons):
+        epsilon, alpha = float(exact), float(step_length(attack.alpha, exact))
+        with model.keyed(key):
+            z, zero_B = from_signs(model, origin, labels_B, signs, attack, (epsilon, alpha))
+        yield Candidate(epsilon=index, z=z, zero_gradient_B=zero_B)
+
+
+def from_signs(
+    model: SpikingClassifier,
+    origin: Tensor,
+    labels_B: Tensor,
+    signs: Tensor,
+    attack: RFGSM,
+    lengths: tuple[float, float],
+) -> tuple[Tensor, Tensor]:
+    """R-FGSM with given random signs.
+
+    Args:
+        model: the network.
+        origin: points of the attack's space.
+        labels_B: their classes.
+        signs: of the random step, -1 and 1, shaped as `origin`.
+        attack: loss, space and clip.
+        lengths: epsilon and alpha.
+
+    Returns:
+        The attacked points, and the samples whose gradient was exactly zero.
+    """
+    epsilon, alpha = lengths
+    begin = origin + alpha * signs
+    g = gradient(model, begin, labels_B, attack)
+    z = project(begin + (epsilon - alpha) * g.sign(), origin, epsilon, bounds_of(model, attack))
+    return z, ~per_sample(g, attack.space).any(1)
+
+
+def random_signs(origin: Tensor, space: Space, key: noise.Key) -> Tensor:
+    """-1 or 1 for each value of each sample, keyed on the sample."""
+    axis = batch_axis(space)
+    own = replace(key, stream=f"{key.stream}/signs")
+    unit = noise.uniform(origin.movedim(axis, 0).shape[1:], own).movedim(0, axis)
+    return torch.where(unit < 0.5, -1.0, 1.0).to(origin)
+
+
+def bim(
+    model: SpikingClassifier,
+    origin: Tensor,
+    labels_B: Tensor,
+    *,
+    attack: BIM,
+    epsilons: Sequence[Fraction],
+    key: noise.Key,
+) -> Iterator[Candidate]:
+    """Ascent in steps of epsilon/steps from the origin (Kurakin et al. 2017, eq. 2)."""
+    for index, exact in enumerate(epsilons):
+        epsilon = float(exact)
+        with model.keyed(key):
+            z, zero_B = ascend(
+                model, origin, origin, labels_B, attack, (epsilon, epsilon / attack.steps)
+            )
+        yield Candidate(epsilon=index, z=z, zero_gradient_B=zero_B)
+
+
+def ascend(
+    model: SpikingClassifier,
+    z: Tensor,
+    origin: Tensor,
+    labels_B: Tensor,
+    attack: BIM | PGD,
+    lengths: tuple[float, float],
+) -> tuple[Tensor, Tensor]:
+    """Signed steps, each projected onto ball and bounds.
+
+    Args:
+        model: the network.
+        z: where to start.
+        origin: centre of the ball.
+        labels_B: classes.
+        attack: number of steps, loss, space and clip.
+        lengths: epsilon and step.
+
+    Returns:
+        The last point, and the samples whose gradient was exactly zero in every step.
+    """
+    epsilon, step = lengths
+    bounds = bounds_of(model, attack)
+    zero_B = torch.ones_like(labels_B, dtype=torch.bool)
+    for _ in range(attack.steps):
+        g = gradient(model, z, labels_B, attack)
+        zero_B &= ~per_sample(g, attack.space).any(1)
+        z = project(z + step * g.sign(), origin, epsilon, bounds)
+    return z, zero_B
 
 
 def pgd(
@@ -84,24 +198,26 @@ def pgd(
     which others are asked for.
     """
     for index, exact in enumerate(epsilons):
-        epsilon, step = float(exact), float(step_length(attack.step_size, exact))
+        lengths = float(exact), float(step_length(attack.step_size, exact))
         for restart in range(attack.restarts):
             own = replace(key, stream=f"{key.stream}/restart/{restart}")
-            z = start(origin, epsilon, attack, own)
-            zero_B = torch.ones_like(labels_B, dtype=torch.bool)
+            begin = start(origin, lengths[0], attack, own, bounds_of(model, attack))
             with model.keyed(own):
-                for _ in range(attack.steps):
-                    g = gradient(model, z, labels_B, attack)
-                    zero_B &= ~per_sample(g, attack.space).any(1)
-                    z = project(z + step * g.sign(), origin, epsilon, attack.threat)
+                z, zero_B = ascend(model, begin, origin, labels_B, attack, lengths)
             yield Candidate(epsilon=index, z=z, zero_gradient_B=zero_B)
 
 
-def start(origin: Tensor, epsilon: float, attack: PGD, key: noise.Key) -> Tensor:
+def start(
+    origin: Tensor,
+    epsilon: float,
+    attack: PGD,
+    key: noise.Key,
+    bounds: Bounds | None = (0.0, 1.0),
+) -> Tensor:
     """Where PGD begins: uniformly in the ball, keyed on each sample, or at the origin."""
     if not attack.random_start:
         return origin
     axis = batch_axis(attack.space)
     own = replace(key, stream=f"{key.stream}/start")
     unit = noise.uniform(origin.movedim(axis, 0).shape[1:], own).movedim(0, axis)
-    return project(origin + epsilon * (2 * unit - 1), origin, epsilon, attack.threat)
+    return project(origin + epsilon * (2 * unit - 1), origin, epsilon, bounds)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from snnlib.classifier import state_hash
+from snnlib.classifier import Bounds, state_hash
 from snnlib.errors import GuardBroken, NotFinite
 from snnlib.spec.attack import Space, ThreatModel
 
@@ -41,7 +41,13 @@ def unchanged(model: nn.Module) -> Iterator[None]:
 
 
 def check(
-    z: Tensor, origin: Tensor, *, epsilon: float, threat: ThreatModel, samples_B: Tensor
+    z: Tensor,
+    origin: Tensor,
+    *,
+    epsilon: float,
+    threat: ThreatModel,
+    bounds: Bounds,
+    samples_B: Tensor,
 ) -> None:
     """Hold that an attacked point is finite, in its ball and in its range.
 
@@ -49,7 +55,8 @@ def check(
         z: attacked point.
         origin: the point it started from.
         epsilon: radius of the ball.
-        threat: norm, space and whether [0, 1] binds.
+        threat: norm, space and whether the bounds bind.
+        bounds: where the points of the space lie.
         samples_B: identities for the message.
 
     Raises:
@@ -62,8 +69,11 @@ def check(
     reason = f"left the {threat.norm} ball of radius {epsilon:.6g}"
     _refuse(distance > epsilon + TOLERANCE, samples_B, GuardBroken, reason)
     if threat.clip:
-        outside = (rows < -TOLERANCE) | (rows > 1 + TOLERANCE)
-        _refuse(outside, samples_B, GuardBroken, "left the range [0, 1]")
+        low, high = bounds
+        outside = per_sample((z < low - TOLERANCE) | (z > high + TOLERANCE), threat.space)
+        plain = isinstance(low, float) and isinstance(high, float)
+        where = f"[{low:g}, {high:g}]" if plain else "of the normalised input"
+        _refuse(outside, samples_B, GuardBroken, f"left the range {where}")
 
 
 def finite_logits(logits_BK: Tensor, samples_B: Tensor) -> None:

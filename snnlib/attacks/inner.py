@@ -9,7 +9,7 @@ from snnlib import noise
 from snnlib.attacks import ATTACKS, guards
 from snnlib.classifier import SpikingClassifier, frozen
 from snnlib.losses import LOSSES
-from snnlib.spec.attack import FGSM, PGD
+from snnlib.spec.attack import Attack
 
 
 def adversarial(
@@ -17,7 +17,7 @@ def adversarial(
     images_BCHW: Tensor,
     labels_B: Tensor,
     *,
-    attack: FGSM | PGD,
+    attack: Attack,
     epsilon: Fraction,
     key: noise.Key,
 ) -> Tensor:
@@ -30,14 +30,19 @@ def adversarial(
     with frozen(model):
         with model.keyed(key), torch.no_grad():
             origin = model.lift(images_BCHW, attack.space)
-        with model.surrogate(attack.surrogate):
+        with model.surrogate(attack.surrogate), model.gradient(attack.gradient):
             found = ATTACKS[attack.name](
                 model, origin, labels_B, attack=attack, epsilons=(epsilon,), key=key
             )
             points = [candidate.z for candidate in found]
         for z in points:
             guards.check(
-                z, origin, epsilon=float(epsilon), threat=attack.threat, samples_B=key.samples_B
+                z,
+                origin,
+                epsilon=float(epsilon),
+                threat=attack.threat,
+                bounds=model.bounds(attack.space),
+                samples_B=key.samples_B,
             )
         return points[0] if len(points) == 1 else _strongest(model, points, labels_B, attack, key)
 
@@ -46,13 +51,13 @@ def _strongest(
     model: SpikingClassifier,
     points: list[Tensor],
     labels_B: Tensor,
-    attack: FGSM | PGD,
+    attack: Attack,
     key: noise.Key,
 ) -> Tensor:
     losses = []
     for z in points:
         with model.keyed(key), torch.no_grad():
-            losses.append(LOSSES[attack.loss](model.logits(z, attack.space), labels_B))
+            losses.append(LOSSES[attack.loss](model.response(z, attack.space), labels_B))
     best_B = torch.stack(losses).argmax(0)
     axis = guards.batch_axis(attack.space)
     rows_RB = torch.stack([z.movedim(axis, 0) for z in points])

@@ -1,25 +1,57 @@
-"""Networks by name. A new one: a builder, a line in MODELS, a word in spec.model.ModelName."""
+"""Networks by name. A new one: a builder, a line in MODELS, a class in spec.model."""
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from snnlib import neurons
-from snnlib.classifier import SpikingClassifier, probe
-from snnlib.encoders import ENCODERS
+from snnlib import encoders, neurons
+from snnlib.classifier import Readout, SpikingClassifier, probe
+from snnlib.losses import target_trace
+from snnlib.models.residual import sew_resnet, spiking_resnet
 from snnlib.models.small import small
-from snnlib.spec.model import Model, ModelName
+from snnlib.models.table import layers as layer_table
+from snnlib.models.table import set_nds
+from snnlib.models.vgg import spiking_vgg
+from snnlib.spec.model import (
+    HoSNN,
+    HoSNNName,
+    LayerTable,
+    Model,
+    ModelName,
+    SEWName,
+    SpikingResNetName,
+    VGGName,
+    readout,
+)
+from snnlib.spec.neuron import ReLU, TraceLIF
 
 Shape = tuple[int, int, int]
-Builder = Callable[[Model, Shape, int], nn.Module]
-"""(spec, image shape [C, H, W], classes K) to layers [T, B, C, H, W] → [T, B, K]."""
+Builder = Callable[[Any, Shape, int], nn.Module]
+"""(spec, image shape [C, H, W], classes K) to layers [T, B, C, H, W] → currents [T, B, K].
 
-MODELS: dict[ModelName, Builder] = {"small": small}
+Initial weights are drawn from the CPU's default generator, which `build` seeds.
+"""
+
+MODELS: dict[ModelName, Builder] = {
+    "small": small,
+    **dict.fromkeys(get_args(SEWName), sew_resnet),
+    **dict.fromkeys(get_args(SpikingResNetName), spiking_resnet),
+    **dict.fromkeys(get_args(VGGName), spiking_vgg),
+    **dict.fromkeys(get_args(HoSNNName), layer_table),
+    "layers": layer_table,
+}
 
 
-def build(spec: Model, *, shape: Shape, classes: int, seed: int) -> SpikingClassifier:
+def build(
+    spec: Model,
+    *,
+    shape: Shape,
+    classes: int,
+    seed: int,
+    nds: Mapping[str, Tensor] | float | None = None,
+) -> SpikingClassifier:
     """Build a network with random weights.
 
     Args:
@@ -27,34 +59,39 @@ def build(spec: Model, *, shape: Shape, classes: int, seed: int) -> SpikingClass
         shape: of one image, [C, H, W].
         classes: number of logits K.
         seed: alone determines the weights; the global generators are not touched.
+        nds: signature of each TA-LIF layer by name, [T, ...], or one value for all; 0 when unset,
+            to be loaded with the weights.
 
     Raises:
         NoGradient: if its logits have no gradient with respect to the image.
+        SnnlibError: if the signature has other layers or shapes.
     """
-    with torch.random.fork_rng(devices=[]):  # layers draw weights of their own at first
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
         layers = MODELS[spec.name](spec, shape, classes)
-    if spec.readout == "spikes":
-        layers = nn.Sequential(layers, neurons.build(spec.neuron, spec.surrogate))
-    initialise(layers, seed)
+    if nds is not None:
+        set_nds(layers, nds)
     classifier = SpikingClassifier(
-        layers, encode=ENCODERS[spec.encoder.name], time_steps=spec.time_steps
+        layers,
+        encode=encoders.build(spec.encoder),
+        time_steps=spec.time_steps,
+        readout=_readout(spec),
+        bounds=encoders.bounds(spec.encoder, shape[0]),
     )
     probe(classifier, torch.full((1, *shape), 0.5))
     return classifier
 
 
-def initialise(layers: nn.Module, seed: int) -> None:
-    """Draw weights from U(-b, b) with b = 2 sqrt(3/n), n inputs of a neuron; biases are 0.
-
-    That is a standard deviation of 2/sqrt(n) instead of the sqrt(2/n) that suits rectifiers (He et
-    al. 2015, eq. 10): spikes are sparse and a leak halves currents, so that with the smaller one
-    the deeper layers of an untrained network stay silent and give no gradient.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for module in layers.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                bound = 2 * math.sqrt(3 / module.weight[0].numel())
-                module.weight.uniform_(-bound, bound, generator=generator)
-                if module.bias is not None:
-                    module.bias.zero_()
+def _readout(spec: Model) -> Readout | None:
+    """Neurons of the output layer, unless logits are read from its currents."""
+    if readout(spec) == "current":
+        return None
+    if not isinstance(spec, HoSNN | LayerTable):
+        return Readout(neurons.build(spec.neuron, spec.surrogate))
+    own = spec.neuron
+    assert not isinstance(own, ReLU)
+    lif = TraceLIF(
+        tau_m=own.tau_m, tau_s=own.tau_s, v_threshold=own.v_threshold, gradient=own.gradient
+    )
+    target_T = target_trace(spec.time_steps, float(own.tau_s))
+    return Readout(neurons.build(lif, spec.surrogate), target_T, spec.ties)

@@ -1,16 +1,23 @@
 """Attacks and the threat models that bound them."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from snnlib.spec.model import Surrogate
-from snnlib.spec.values import Bool, PositiveInt, Spec, StepSize
+from snnlib.spec.neuron import Rule, Surrogate
+from snnlib.spec.values import Bool, PositiveInt, Spec, StepSize, step_length
 
 Space = Literal["pixel", "repeated", "encoded"]
-AttackLoss = Literal["cross_entropy", "margin"]
+AttackLoss = Literal["cross_entropy", "margin", "trace_cross_entropy", "current_cross_entropy"]
 Own = Literal["own"]
+
+
+def _share(step: str) -> str:
+    if not step.startswith("eps") or step_length(step, Fraction(1)) > 1:
+        raise ValueError("expected a share of epsilon such as eps/2")
+    return step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +28,8 @@ class ThreatModel:
         norm: norm of the perturbation.
         space: `pixel` (the image, shared by all steps), `repeated` (the image of each step apart)
             or `encoded` (the encoder's real-valued output).
-        clip: whether the perturbed input is kept in [0, 1].
+        clip: whether the perturbed input is kept where inputs lie: [0, 1], or its image under the
+            encoder's normalisation.
     """
 
     norm: Literal["linf"] = "linf"
@@ -43,7 +51,8 @@ class _GradientAttack(Spec):
 
     Attributes:
         norm: with `space` and `clip` the threat model.
-        loss: what the attack raises.
+        loss: what the attack raises: cross entropy or margin of the logits, cross entropy of the
+            output's mean current, or of its traces against the target's at every step.
         surrogate: the attacker's surrogate gradient; `own` is the network's.
         gradient: the attacker's gradient rule; `own` is the network's.
     """
@@ -53,7 +62,7 @@ class _GradientAttack(Spec):
     clip: Bool = True
     loss: AttackLoss = "cross_entropy"
     surrogate: Own | Surrogate = "own"
-    gradient: Own = "own"
+    gradient: Own | Rule = "own"
 
     @property
     def threat(self) -> ThreatModel:
@@ -88,5 +97,32 @@ class PGD(_GradientAttack):
     random_start: Bool = True
 
 
-Attack = Annotated[FGSM | PGD, Field(discriminator="name")]
-AttackName = Literal["fgsm", "pgd"]
+@dataclass(frozen=True, kw_only=True)
+class RFGSM(_GradientAttack):
+    """A random step of `alpha` along random signs, then FGSM with the rest (Tramer et al. 2018).
+
+    Attributes:
+        alpha: length of the random step, a share of epsilon.
+    """
+
+    revision: ClassVar[int] = 1
+    name: Literal["rfgsm"] = "rfgsm"
+    alpha: Annotated[StepSize, AfterValidator(_share)] = "eps/2"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BIM(_GradientAttack):
+    """Steps of epsilon/steps from the input (Kurakin et al. 2017, eq. 2), judged at the last.
+
+    Attributes:
+        steps: gradient steps.
+    """
+
+    revision: ClassVar[int] = 1
+    name: Literal["bim"] = "bim"
+    steps: PositiveInt = 7
+
+
+AttackName = Literal["fgsm", "rfgsm", "bim", "pgd"]
+Attack = Annotated[FGSM | RFGSM | BIM | PGD, Field(discriminator="name")]
+AnyAttack = Annotated[FGSM | RFGSM | BIM | PGD | Clean, Field(discriminator="name")]

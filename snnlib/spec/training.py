@@ -9,20 +9,12 @@ from pydantic import Field
 from snnlib.spec.attack import FGSM, Attack
 from snnlib.spec.data import Dataset
 from snnlib.spec.model import Model
-from snnlib.spec.values import Epsilon, PositiveInt, PositiveReal, Real, Seed, Spec
+from snnlib.spec.values import Checkpoint, Epsilon, PositiveInt, PositiveReal, Real, Seed, Spec
 
 Optimiser = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "cosine"]
-Loss = Literal["cross_entropy"]
+Loss = Literal["cross_entropy", "kernel"]
 Select = Literal["last", "best_val"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Checkpoint(Spec):
-    """A file of weights (safetensors), known by its content."""
-
-    path: str
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +38,10 @@ class _Regime(Spec):
         epochs: passes over the training split.
         batch_size: samples of one optimiser step, over all processes together.
         optimiser: with `lr`, `weight_decay` and a `schedule` over all steps; sgd has momentum 0.9.
-        loss: of the logits.
+        loss: `cross_entropy` of the logits, mean over the batch; `kernel`, half the squared distance
+            of the output traces from their targets, sum over the batch (HoSNN).
+        clip_grad_norm: bound of the norm of all gradients together; none when unset.
+        weight_clip: bound of every weight of convolutions and linear layers; none when unset.
         select: the network kept is that of the `last` epoch, or of the best on the validation
             split (`best_val`; the earliest of equals).
         start: weights to start from; random when unset.
@@ -59,6 +54,8 @@ class _Regime(Spec):
     weight_decay: Real = Decimal(0)
     schedule: Schedule = "cosine"
     loss: Loss = "cross_entropy"
+    clip_grad_norm: PositiveReal | None = None
+    weight_clip: PositiveReal | None = None
     select: Select = "best_val"
     start: Start | None = None
 
@@ -96,6 +93,8 @@ class TrainingSpec(Spec):
         model: what learns it.
         regime: how; its own `start` is always unset here,
         start: resolved to the parent's training id, or "sha256:" and that of a file.
+        nds: the signature of a TA-LIF network, "sha256:" and that of a file or "constant:" and
+            its value; unset in `model`.
         seed: of initial weights, order and augmentation.
     """
 
@@ -104,3 +103,4 @@ class TrainingSpec(Spec):
     regime: Regime
     seed: Seed = 0
     start: str | None = None
+    nds: str | None = None

@@ -5,6 +5,7 @@ perturbation sizes are `Fraction`. So two spellings of one number give one ident
 """
 
 import re
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from typing import Annotated, ClassVar
@@ -29,6 +30,14 @@ class Spec:
     """Base of all specifications: unknown keys are refused."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint(Spec):
+    """A file of weights (safetensors), known by its content."""
+
+    path: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 def parse_fraction(value: object) -> Fraction:

@@ -8,9 +8,10 @@ from typing import Any
 
 from jobs import files, identity, records
 from jobs.layout import RunRoot
-from snnlib.spec.attack import FGSM, PGD, Clean
+from snnlib.spec.attack import FGSM, PGD, AnyAttack, Clean
 from snnlib.spec.data import Dataset, Evaluation
-from snnlib.spec.model import IF, LIF, Model, Neuron
+from snnlib.spec.model import Small
+from snnlib.spec.neuron import IF, LIF, SpikeNeuron
 from snnlib.spec.training import AdversarialRegime, CleanRegime, TrainingSpec
 
 CODE = "c0de" * 4
@@ -19,7 +20,7 @@ EVALUATION = Evaluation()
 
 def spec(
     seed: int = 0,
-    neuron: str | Neuron = "lif",
+    neuron: str | SpikeNeuron = "lif",
     *,
     adversarial: bool = False,
     time_steps: int = 4,
@@ -27,9 +28,9 @@ def spec(
 ) -> TrainingSpec:
     """A specification like those of the quickstart."""
     regime = AdversarialRegime(epsilon=Fraction(8, 255)) if adversarial else CleanRegime()
-    cells: dict[str, Neuron] = {"if": IF(), "lif": LIF()}
+    cells: dict[str, SpikeNeuron] = {"if": IF(), "lif": LIF()}
     chosen = cells[neuron] if isinstance(neuron, str) else neuron
-    model = Model(name="small", neuron=chosen, time_steps=time_steps)
+    model = Small(neuron=chosen, time_steps=time_steps)
     dataset = Dataset(name="digits")
     return TrainingSpec(dataset=dataset, model=model, regime=regime, seed=seed, start=start)
 
@@ -84,7 +85,7 @@ class SyntheticRoot:
     def evaluate(
         self,
         what: TrainingSpec,
-        attack: Clean | FGSM | PGD,
+        attack: AnyAttack,
         masks: Mapping[Fraction, Sequence[bool]],
         **changed: Any,
     ) -> Path:

@@ -10,7 +10,7 @@ import analysis
 from analysis.collect import collect
 from analysis.naming import add_names, epsilon_text
 from snnlib.spec.attack import FGSM, PGD
-from snnlib.spec.model import LIF, Surrogate
+from snnlib.spec.neuron import LIF, Sigmoid
 from tests.analysis.synthetic import SyntheticRoot, mask, spec
 
 EIGHT = Fraction(8, 255)
@@ -45,7 +45,7 @@ def names(made: SyntheticRoot) -> pd.DataFrame:
 
 def test_attacks_are_told_apart(made: SyntheticRoot) -> None:
     made.train(spec(0))
-    own = Surrogate(name="sigmoid", alpha=Decimal(4))
+    own = Sigmoid(alpha=Decimal(4))
     attacks = (
         FGSM(),
         PGD(),

@@ -12,7 +12,8 @@ from snnlib import datasets, distributed, repeatable
 from snnlib.datasets import Data
 from snnlib.distributed import World
 from snnlib.spec.data import Dataset
-from snnlib.spec.model import LIF, Model
+from snnlib.spec.model import Small
+from snnlib.spec.neuron import LIF
 from snnlib.spec.training import AdversarialRegime, TrainingSpec
 from snnlib.train import Training
 
@@ -40,7 +41,7 @@ def main(target: Path, world: World) -> None:
     )
     spec = TrainingSpec(
         dataset=Dataset(name="digits", augment="shift"),
-        model=Model(name="small", neuron=LIF(v_threshold=Decimal("0.25")), time_steps=3),
+        model=Small(neuron=LIF(v_threshold=Decimal("0.25")), time_steps=3),
         regime=regime,
     )
     training = Training(spec, few_digits(65), world=world)

@@ -9,18 +9,21 @@ from snnlib import encoders, models
 from snnlib.classifier import SpikingClassifier
 from snnlib.datasets import Batch
 from snnlib.layers import Folded
-from snnlib.spec.model import IF, Encoder, EncoderName, Model, Readout
+from snnlib.spec.encoder import Direct, Encoder
+from snnlib.spec.model import Small, SpikeReadout
+from snnlib.spec.neuron import IF
+
+DIRECT = Direct()
 
 
 def small(
-    *, encoder: EncoderName = "direct", readout: Readout = "current", seed: int = 0
+    *, encoder: Encoder = DIRECT, readout: SpikeReadout = "current", seed: int = 0
 ) -> SpikingClassifier:
     """The `small` network for digits."""
-    spec = Model(
-        name="small",
+    spec = Small(
         neuron=IF(v_threshold=Decimal("0.5")),
         time_steps=3,
-        encoder=Encoder(name=encoder),
+        encoder=encoder,
         readout=readout,
     )
     return models.build(spec, shape=(1, 8, 8), classes=10, seed=seed)
@@ -34,7 +37,7 @@ def linear() -> SpikingClassifier:
         for parameter in layer.parameters():
             parameter.normal_(generator=generator)
     layers = Folded(nn.Sequential(nn.Flatten(), layer))
-    return SpikingClassifier(layers, encode=encoders.direct, time_steps=2)
+    return SpikingClassifier(layers, encode=encoders.build(DIRECT), time_steps=2)
 
 
 def batch(count: int, shape: tuple[int, int, int] = (1, 8, 8), classes: int = 10) -> Batch:

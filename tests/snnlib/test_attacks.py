@@ -14,8 +14,8 @@ from snnlib.attacks.gradient import start
 from snnlib.attacks.inner import adversarial
 from snnlib.classifier import SpikingClassifier, frozen
 from snnlib.losses import LOSSES
-from snnlib.spec.attack import FGSM, PGD, Space
-from snnlib.spec.model import Surrogate
+from snnlib.spec.attack import FGSM, PGD, Attack, Space
+from snnlib.spec.neuron import Sigmoid
 from tests.snnlib import networks
 
 BATCH = networks.batch(20, (3, 2, 2), classes=5)
@@ -24,7 +24,7 @@ KEY = noise.Key(seed=0, stream="test", samples_B=BATCH.samples_B)
 EPSILONS = (Fraction(8, 255), Fraction(1, 5))
 
 
-def attacked(model: SpikingClassifier, attack: FGSM | PGD, origin: Tensor) -> list[Tensor]:
+def attacked(model: SpikingClassifier, attack: Attack, origin: Tensor) -> list[Tensor]:
     with frozen(model):
         found = ATTACKS[attack.name](
             model, origin, BATCH.labels_B, attack=attack, epsilons=EPSILONS, key=KEY
@@ -72,7 +72,7 @@ def test_random_start_fills_the_ball_and_depends_on_the_sample() -> None:
 
 
 @pytest.mark.parametrize("attack", [FGSM(space="repeated"), PGD(space="encoded", steps=3)])
-def test_steps_are_perturbed_apart_outside_the_pixel_space(attack: FGSM | PGD) -> None:
+def test_steps_are_perturbed_apart_outside_the_pixel_space(attack: Attack) -> None:
     model = networks.small()
     batch = networks.batch(4)
     key = noise.Key(seed=0, stream="test", samples_B=batch.samples_B)
@@ -93,9 +93,7 @@ def test_clip_false_leaves_the_unit_range() -> None:
     assert found.max() > 1
 
 
-@pytest.mark.parametrize(
-    "change", [{"loss": "margin"}, {"surrogate": Surrogate(name="sigmoid", alpha=Decimal(1))}]
-)
+@pytest.mark.parametrize("change", [{"loss": "margin"}, {"surrogate": Sigmoid(alpha=Decimal(1))}])
 def test_options_of_the_attacker_change_the_attack(change: dict[str, Any]) -> None:
     model, batch = networks.small(), networks.batch(20)
     key = noise.Key(seed=0, stream="test", samples_B=batch.samples_B)
@@ -131,7 +129,7 @@ def test_inner_attack_keeps_the_best_restart_of_each_sample(space: Space) -> Non
     def losses(restarts: int) -> Tensor:
         attack = PGD(steps=1, restarts=restarts, space=space)
         z = adversarial(model, x, y, attack=attack, epsilon=EPSILONS[1], key=key)
-        return LOSSES["cross_entropy"](model.logits(z, space), y).detach()
+        return LOSSES["cross_entropy"](model.response(z, space), y).detach()
 
     one, four = losses(1), losses(4)
     assert (four >= one - 1e-6).all()

@@ -14,7 +14,9 @@ from snnlib import classifier, encoders, models, noise
 from snnlib.classifier import SpikingClassifier
 from snnlib.errors import NoGradient
 from snnlib.spec.attack import Space
-from snnlib.spec.model import LIF, Model, Surrogate
+from snnlib.spec.encoder import Direct, Poisson
+from snnlib.spec.model import Small
+from snnlib.spec.neuron import LIF, Sigmoid
 from tests.snnlib import networks
 
 BATCH = networks.batch(6)
@@ -56,7 +58,7 @@ def test_no_graph_outlives_its_logits() -> None:
     assert image() is None
 
 
-@pytest.mark.parametrize("encoder", ["direct", "poisson"])
+@pytest.mark.parametrize("encoder", [Direct(), Poisson()])
 @pytest.mark.parametrize("space", ["repeated", "encoded"])
 def test_every_space_gives_the_logits_of_the_image(encoder: Any, space: Space) -> None:
     model = networks.small(encoder=encoder)
@@ -71,7 +73,7 @@ def test_every_space_gives_the_logits_of_the_image(encoder: Any, space: Space) -
 
 
 def test_noise_counts_calls_since_the_key() -> None:
-    model = networks.small(encoder="poisson")
+    model = networks.small(encoder=Poisson())
     runs = []
     for _ in range(2):
         with model.keyed(KEY):
@@ -84,7 +86,7 @@ def test_noise_counts_calls_since_the_key() -> None:
 def test_attackers_surrogate_changes_the_gradient_only_inside() -> None:
     model = networks.small()
     own = gradient(model)
-    with model.surrogate(Surrogate(name="sigmoid", alpha=Decimal(1))):
+    with model.surrogate(Sigmoid(alpha=Decimal(1))):
         assert not torch.allclose(gradient(model), own)
     with model.surrogate("own"):
         assert torch.equal(gradient(model), own)
@@ -124,13 +126,13 @@ class _Cut(nn.Module):
     "cut", [lambda x: x.detach(), lambda x: (x > 0.5).float(), lambda x: torch.ones_like(x)]
 )
 def test_probe_finds_a_cut_graph(cut: Callable[[Tensor], Tensor]) -> None:
-    model = SpikingClassifier(_Cut(cut), encode=encoders.direct, time_steps=2)
+    model = SpikingClassifier(_Cut(cut), encode=encoders.build(Direct()), time_steps=2)
     with pytest.raises(NoGradient, match="no gradient reaches from the logits"):
         classifier.probe(model, BATCH.images_BCHW)
 
 
 def test_probe_lets_a_gradient_of_zero_pass() -> None:
-    model = SpikingClassifier(_Cut(lambda x: x * 0), encode=encoders.direct, time_steps=2)
+    model = SpikingClassifier(_Cut(lambda x: x * 0), encode=encoders.build(Direct()), time_steps=2)
     classifier.probe(model, BATCH.images_BCHW)
 
 
@@ -152,7 +154,7 @@ def test_weights_are_a_function_of_the_seed_alone() -> None:
 
 
 def test_small_has_the_layers_it_says() -> None:
-    spec = Model(name="small", neuron=LIF())
+    spec = Small(neuron=LIF())
     model = models.build(spec, shape=(1, 8, 8), classes=10, seed=0)
     shapes = [tuple(p.shape) for p in model.parameters()]
     assert shapes[::2] == [(16, 1, 3, 3), (32, 16, 3, 3), (64, 128), (10, 64)]

@@ -10,6 +10,7 @@ from snnlib import datasets
 from snnlib.evaluate import BatchOutcome, attack_batch, batches, shard
 from snnlib.spec.attack import FGSM, PGD, Clean
 from snnlib.spec.data import Dataset
+from snnlib.spec.encoder import Direct, Poisson
 from tests.snnlib import networks
 
 GRID = tuple(Fraction(k, 255) for k in (8, 16, 64))
@@ -18,7 +19,7 @@ ATTACKS = [Clean(), FGSM(), PGD(steps=3, restarts=2), FGSM(space="encoded")]
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: a.name)
-@pytest.mark.parametrize("encoder", ["direct", "poisson"])
+@pytest.mark.parametrize("encoder", [Direct(), Poisson()])
 def test_any_batching_gives_equal_outcomes(attack: Any, encoder: Any) -> None:
     model = networks.small(encoder=encoder).double()
     whole = attack_batch(model, attack, GRID, _double(BATCH), seed=5)
@@ -38,7 +39,7 @@ def _double(batch: datasets.Batch) -> datasets.Batch:
 
 
 @pytest.mark.parametrize("attack", ATTACKS[1:], ids=lambda a: a.name)
-@pytest.mark.parametrize("encoder", ["direct", "poisson"])
+@pytest.mark.parametrize("encoder", [Direct(), Poisson()])
 def test_a_radius_gives_the_same_row_in_every_grid(attack: Any, encoder: Any) -> None:
     model = networks.small(encoder=encoder)
     whole = attack_batch(model, attack, GRID, BATCH, seed=0)

@@ -63,7 +63,9 @@ def test_range_is_guarded_only_where_it_binds(value: float) -> None:
 
     def check(*, clip: bool) -> None:
         threat = ThreatModel(clip=clip)
-        guards.check(z, origin, epsilon=0.1, threat=threat, samples_B=BATCH.samples_B)
+        guards.check(
+            z, origin, epsilon=0.1, bounds=(0.0, 1.0), threat=threat, samples_B=BATCH.samples_B
+        )
 
     check(clip=False)
     with pytest.raises(GuardBroken, match=r"sample 101 left the range \[0, 1\]"):
@@ -73,7 +75,9 @@ def test_range_is_guarded_only_where_it_binds(value: float) -> None:
 def test_rounding_within_the_stated_tolerance_passes() -> None:
     origin = torch.rand(4, 1, 8, 8)
     z = (origin + 0.1 + 0.5 * guards.TOLERANCE).clamp(0, 1)
-    guards.check(z, origin, epsilon=0.1, threat=ThreatModel(), samples_B=BATCH.samples_B)
+    guards.check(
+        z, origin, epsilon=0.1, bounds=(0.0, 1.0), threat=ThreatModel(), samples_B=BATCH.samples_B
+    )
 
 
 def test_logits_that_cannot_be_judged_are_refused() -> None:

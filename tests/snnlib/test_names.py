@@ -8,11 +8,11 @@ from snnlib.attacks import ATTACKS
 from snnlib.augment import AUGMENTATIONS
 from snnlib.datasets import LOADERS
 from snnlib.encoders import ENCODERS
-from snnlib.losses import LOSSES
+from snnlib.losses import LOSSES, TRAINING_LOSSES
 from snnlib.models import MODELS
 from snnlib.neurons import NEURONS
 from snnlib.optimisers import OPTIMISERS, SCHEDULES
-from snnlib.spec import attack, data, model, training
+from snnlib.spec import attack, data, encoder, model, neuron, training
 from snnlib.surrogates import SURROGATES
 
 
@@ -21,19 +21,19 @@ from snnlib.surrogates import SURROGATES
     [
         (ATTACKS, attack.AttackName),
         (AUGMENTATIONS, data.Augmentation),
-        (ENCODERS, model.EncoderName),
+        (ENCODERS, encoder.EncoderName),
         (LOADERS, data.DatasetName),
         (LOSSES, attack.AttackLoss),
+        (TRAINING_LOSSES, training.Loss),
         (MODELS, model.ModelName),
-        (NEURONS, model.NeuronName),
         (OPTIMISERS, training.Optimiser),
         (SCHEDULES, training.Schedule),
-        (SURROGATES, model.SurrogateName),
+        (SURROGATES, neuron.SurrogateName),
     ],
 )
 def test_builders_are_the_vocabulary(built: dict[str, object], names: Any) -> None:
     assert set(built) == set(get_args(names))
 
 
-def test_training_losses_are_attack_losses() -> None:
-    assert set(get_args(training.Loss)) <= set(LOSSES)
+def test_every_neuron_is_built() -> None:
+    assert set(NEURONS) == set(get_args(neuron.Neuron))

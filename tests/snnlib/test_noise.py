@@ -68,3 +68,22 @@ def test_permutation_is_one_and_changes_with_the_epoch() -> None:
     assert all(torch.equal(order.sort().values, torch.arange(1000)) for order in orders)
     assert not torch.equal(*orders)
     assert torch.equal(noise.permutation(3, 1, 1000), orders[1])
+
+
+@pytest.mark.parametrize(("p", "exact"), [(0.2, 13107 / 65536), (0.5, 0.5), (0.0, 0.0)])
+def test_decisions_have_their_probability(p: float, exact: float) -> None:
+    true = noise.bernoulli((4001,), p, KEY)  # not a multiple of the 4 from one number
+    assert true.shape == (64, 4001)
+    assert abs(true.double().mean().item() - exact) <= 4 * (exact * (1 - exact) / 256064) ** 0.5
+
+
+def test_decisions_do_not_depend_on_the_batch() -> None:
+    whole = noise.bernoulli((3, 5), 0.5, KEY, draw=2)
+    single = noise.bernoulli((3, 5), 0.5, replace(KEY, samples_B=KEY.samples_B[9:10]), draw=2)
+    assert torch.equal(single, whole[9:10])
+
+
+def test_the_four_decisions_of_a_number_do_not_correlate() -> None:
+    true = noise.bernoulli((4000,), 0.5, KEY).view(-1, 4).double()
+    others = torch.corrcoef(true.T) - torch.eye(4)
+    assert float(others.abs().max()) < 0.016  # 4 sigma of 64,000

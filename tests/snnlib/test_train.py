@@ -16,7 +16,9 @@ from snnlib.distributed import World
 from snnlib.errors import NotFinite
 from snnlib.spec.attack import PGD
 from snnlib.spec.data import Dataset
-from snnlib.spec.model import IF, Encoder, Model
+from snnlib.spec.encoder import Direct, Poisson
+from snnlib.spec.model import Small
+from snnlib.spec.neuron import IF
 from snnlib.spec.training import AdversarialRegime, CleanRegime, Regime, TrainingSpec
 from snnlib.train import EpochMetrics, Training
 from tests.snnlib import ddp_rank
@@ -28,12 +30,14 @@ REGIMES: dict[str, Regime] = {
     ),
 }
 
+ENCODERS = {"direct": Direct(), "poisson": Poisson()}
+
 
 def training(regime: Regime, **model: Any) -> Training:
     repeatable.pin(threads=1, seed=0)
     spec = TrainingSpec(
         dataset=Dataset(name="digits", augment="shift"),
-        model=Model(name="small", neuron=IF(v_threshold=Decimal("0.5")), time_steps=3, **model),
+        model=Small(neuron=IF(v_threshold=Decimal("0.5")), time_steps=3, **model),
         regime=regime,
         seed=1,
     )
@@ -54,9 +58,9 @@ def run(one: Training) -> list[EpochMetrics]:
 @pytest.mark.parametrize("regime", ["clean", "adversarial"])
 @pytest.mark.parametrize("steps", [1, 3, 4])
 def test_resume_is_exact_at_any_step(regime: str, encoder: Any, steps: int, tmp_path: Path) -> None:
-    straight = training(REGIMES[regime], encoder=Encoder(name=encoder))
+    straight = training(REGIMES[regime], encoder=ENCODERS[encoder])
     wanted = run(straight)
-    first = training(REGIMES[regime], encoder=Encoder(name=encoder))
+    first = training(REGIMES[regime], encoder=ENCODERS[encoder])
     before = []
     for _ in range(steps):
         if first.epoch_complete:
@@ -64,7 +68,7 @@ def test_resume_is_exact_at_any_step(regime: str, encoder: Any, steps: int, tmp_
         first.advance()
     torch.save(first.state(), tmp_path / "state.pt")
     torch.rand(3)  # nothing may rest on the global generator
-    second = training(REGIMES[regime], encoder=Encoder(name=encoder))
+    second = training(REGIMES[regime], encoder=ENCODERS[encoder])
     second.load(torch.load(tmp_path / "state.pt", weights_only=True))
     metrics = before + run(second)
     assert classifier.state_hash(second.module) == classifier.state_hash(straight.module)

@@ -1,0 +1,158 @@
+"""What of a network does not fit its data or itself, found without building it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from jobs import tensors
+from snnlib.spec.attack import Attack
+from snnlib.spec.data import CLASSES, SHAPES, Dataset
+from snnlib.spec.encoder import Direct, Latency
+from snnlib.spec.layers import Conv, LayerError, Linear, place
+from snnlib.spec.model import SMALLEST, HoSNN, LayerTable, Model, readout, table
+from snnlib.spec.neuron import NDS, TALIF
+from snnlib.spec.training import Regime
+
+Misfit = tuple[str, str]
+"""(dotted key below the part, message)."""
+
+
+def network(model: Model, dataset: Dataset) -> Iterator[Misfit]:
+    """What of a network does not fit the images it is given."""
+    yield from _encoder(model, dataset)
+    _, height, width = SHAPES[dataset.name]
+    least = SMALLEST.get(model.name, 1)
+    if min(height, width) < least:
+        size = f"{height}x{width}"
+        yield "name", f"{model.name} needs images of {least}x{least}, '{dataset.name}' has {size}"
+    if isinstance(model, HoSNN | LayerTable):
+        yield from _layers(model, dataset)
+    if model.neuron.name == "relu":
+        yield from _twin(model)
+
+
+def _encoder(model: Model, dataset: Dataset) -> Iterator[Misfit]:
+    encoder, channels = model.encoder, SHAPES[dataset.name][0]
+    if isinstance(encoder, Direct):
+        if len(encoder.mean) != len(encoder.std):
+            counts = f"{len(encoder.mean)} means and {len(encoder.std)} standard deviations"
+            yield "encoder", f"{counts}; write as many of one as of the other"
+        elif len(encoder.mean) not in (0, 1, channels):
+            wanted = f"'{dataset.name}' has {channels} channel{'s' * (channels > 1)}"
+            counts = "1" if channels == 1 else f"1 or {channels}"
+            yield "encoder.mean", f"{len(encoder.mean)} values, but {wanted}; write {counts}"
+    if isinstance(encoder, Latency) and model.time_steps < 2:
+        message = "encoder 'latency' tells values apart by their step; write time_steps: 2 or more"
+        yield "time_steps", message
+
+
+def _layers(model: HoSNN | LayerTable, dataset: Dataset) -> Iterator[Misfit]:
+    try:
+        place(table(model), SHAPES[dataset.name], CLASSES[dataset.name])
+    except LayerError as error:
+        own = isinstance(model, LayerTable)
+        key = f"layers.{error.place}.{error.key}".rstrip(".") if own else "name"
+        yield key, f"{error} (images of '{dataset.name}' are {_times(SHAPES[dataset.name])})"
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _twin(model: Model) -> Iterator[Misfit]:
+    if model.time_steps != 1:
+        yield "time_steps", "neuron relu makes an ANN, which has no time; write time_steps: 1"
+    if readout(model) != "current":
+        yield "readout", "neuron relu makes an ANN, which has no spikes; write readout: current"
+    if model.encoder.name != "direct":
+        way_out = "write encoder: direct"
+        yield "encoder", f"neuron relu makes an ANN, which reads the image itself; {way_out}"
+
+
+def signature(model: Model, nds: NDS | None, dataset: Dataset) -> Iterator[Misfit]:
+    """What of an NDS does not fit its network; reads the header of its file."""
+    if not isinstance(model.neuron, TALIF):
+        return
+    if nds is None:
+        yield (
+            "neuron",
+            (
+                "ta_lif needs the signature that steers it; write nds: {checkpoint: {path: …, sha256: …}}"
+                " or nds: {constant: 0.5}"
+            ),
+        )
+        return
+    if (nds.checkpoint is None) == (nds.constant is None):
+        yield "neuron.nds", "write either 'checkpoint' or 'constant' here"
+        return
+    if nds.checkpoint is None:
+        return
+    try:
+        found = tensors.shapes(Path(nds.checkpoint.path))
+        wanted = signature_shapes(model, dataset)
+    except LayerError:
+        return  # said already
+    except ValueError as error:
+        yield "neuron.nds.checkpoint.path", str(error)
+        return
+    for name, shape in wanted.items():
+        if found.get(name) != shape:
+            got = "is absent" if name not in found else f"is {_times(found[name])}"
+            message = f"{name} {got}, this network needs {_times(shape)} (time first)"
+            yield "neuron.nds.checkpoint.path", message
+    for name in sorted(found.keys() - wanted.keys()):
+        message = f"{name} is no TA-LIF layer of this network (it has {', '.join(wanted)})"
+        yield "neuron.nds.checkpoint.path", message
+
+
+def signature_shapes(model: Model, dataset: Dataset) -> dict[str, tuple[int, ...]]:
+    """Shape [T, ...] of the signature of each TA-LIF layer."""
+    if not isinstance(model, HoSNN | LayerTable):
+        return {}
+    placed = place(table(model), SHAPES[dataset.name], CLASSES[dataset.name])
+    return {
+        layer.name: (model.time_steps, *layer.after)
+        for layer in placed
+        if isinstance(layer.layer, Conv | Linear)
+    }
+
+
+def attack(attack: Attack, model: Model) -> Iterator[Misfit]:
+    """What of an attack has no meaning for a network."""
+    traces = isinstance(model, HoSNN | LayerTable)
+    direct = model.encoder if isinstance(model.encoder, Direct) else None
+    if attack.space == "encoded" and direct is not None and not direct.mean:
+        yield (
+            "space",
+            (
+                "space 'encoded' perturbs the encoder's output, which with encoder 'direct' is the "
+                "image; write pixel, or another encoder"
+            ),
+        )
+    if attack.gradient == "tsslbp" and (not traces or model.neuron.name == "relu"):
+        yield (
+            "gradient",
+            (
+                f"gradient 'tsslbp' belongs to neurons with traces; {model.name} with "
+                f"{model.neuron.name} has none, write own"
+            ),
+        )
+    if attack.loss == "trace_cross_entropy" and readout(model) != "trace":
+        yield (
+            "loss",
+            (
+                f"loss 'trace_cross_entropy' compares output traces, but {model.name} is read by its "
+                f"{readout(model)}; write cross_entropy"
+            ),
+        )
+
+
+def loss(regime: Regime, model: Model) -> Iterator[Misfit]:
+    """What of a training loss has no meaning for a network."""
+    if regime.loss == "kernel" and readout(model) != "trace":
+        yield (
+            "loss",
+            (
+                f"loss 'kernel' compares output traces, but {model.name} is read by its "
+                f"{readout(model)}; write readout: trace in a hosnn network, or loss: cross_entropy"
+            ),
+        )

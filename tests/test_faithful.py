@@ -1,0 +1,106 @@
+"""Faithful cells: the options of a published system, written out."""
+
+from typing import Any
+
+import pytest
+
+from jobs import identity, manifest
+from jobs.cell import Cell
+from jobs.errors import ManifestError
+
+HEAD = """version: 1
+name: faith
+defaults:
+  dataset: digits
+  epsilons: ["8/255"]
+  attacks: [fgsm]
+"""
+NETWORK = "{name: hosnn_cifar10, neuron: {name: ta_lif, nds: {constant: 0.5}}}"
+
+
+def cells(text: str) -> tuple[Cell, ...]:
+    return manifest.parse((HEAD + text).encode(), "m.yaml").cells
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(ManifestError) as caught:
+        cells(text)
+    return [f"{p.line}:{p.column} {p.path}: {p.message}" for p in caught.value.problems]
+
+
+def test_options_are_written_out() -> None:
+    (cell,) = cells(f"cells: [{{faithful: B, model: {NETWORK}, regime: clean, attacks: [pgd]}}]")
+    plain: Any = identity.plain(cell.training)
+    assert plain["model"]["neuron"]["gradient"] == "tsslbp"
+    assert plain["model"]["neuron"]["theta_gradient"] == "batch"
+    assert plain["regime"]["loss"] == "kernel"
+    assert (plain["regime"]["clip_grad_norm"], plain["regime"]["weight_clip"]) == ("1", "4")
+    (attack,) = cell.attacks
+    assert (attack.space, attack.clip, attack.loss) == ("repeated", False, "trace_cross_entropy")
+    assert identity.plain(attack)["step_size"] == "eps/3"
+
+
+def test_written_out_by_hand_is_the_same_training() -> None:
+    (short,) = cells(
+        "cells: [{faithful: A, model: {name: sew_resnet18, neuron: if}, regime: clean}]"
+    )
+    (long,) = cells(
+        """cells:
+  - model:
+      {name: sew_resnet18, neuron: {name: if, detach_reset: true}, encoder: phase, time_steps: 10}
+    regime: {name: clean, epochs: 100, batch_size: 16, optimiser: adam, lr: 0.001,
+      weight_decay: 0.001, schedule: constant}
+"""
+    )
+    assert short.training_id == long.training_id
+
+
+def test_what_the_cell_says_of_its_own_stays() -> None:
+    (cell,) = cells(
+        f"cells: [{{faithful: B, model: {NETWORK}, regime: {{name: clean, epochs: 3, lr: 0.1}}}}]"
+    )
+    assert (cell.training.regime.epochs, str(cell.training.regime.lr)) == (3, "0.1")
+
+
+def test_parents_are_faithful_too() -> None:
+    start = "start: {parent: {regime: {name: clean}}}"
+    regime = f'{{name: adversarial, epsilon: "2/255", {start}}}'
+    (cell,) = cells(f"cells: [{{faithful: B, model: {NETWORK}, regime: {regime}}}]")
+    assert cell.parent is not None
+    assert cell.parent.training.regime.loss == "kernel"
+    plain: Any = identity.plain(cell.training.regime)
+    assert plain["attack"]["space"] == "repeated"
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        (
+            "model: {name: hosnn_cifar10, time_steps: 7}, regime: clean",
+            "model.time_steps: the published target pattern is defined for T = 5 and multiples",
+        ),
+        (
+            "model: hosnn_cifar10, regime: {name: clean, loss: cross_entropy}",
+            "regime.loss: faithful B has loss: kernel; remove this, or 'faithful'",
+        ),
+        ("model: {name: small, neuron: lif}, regime: clean", "faithful B is about hosnn networks"),
+        (
+            "model: hosnn_cifar10, regime: clean, attacks: [{name: pgd, steps: 20}]",
+            "attacks.0.steps: faithful B has steps: 7",
+        ),
+    ],
+)
+def test_contradictions_are_named(cell: str, expected: str) -> None:
+    found = problems(f"cells:\n  - {{faithful: B, {cell}}}")
+    assert len(found) == 1
+    assert found[0].startswith("8:")
+    assert expected in found[0]
+
+
+@pytest.mark.parametrize("steps", [1, 3, 5, 10])
+def test_any_number_of_steps_works_otherwise(steps: int) -> None:
+    regime = "{name: clean, loss: kernel}"
+    (cell,) = cells(
+        f"cells: [{{model: {{name: hosnn_cifar10, time_steps: {steps}}}, regime: {regime}}}]"
+    )
+    assert cell.training.model.time_steps == steps
