@@ -79,23 +79,27 @@ class Families:
     """Which trainings differ in nothing but their seeds, those of their parents included."""
 
     def __init__(self) -> None:
-        self._bare: dict[str, tuple[str, str | None]] = {}
+        self._own: dict[str, tuple[str, list[str | None]]] = {}
         self._known: dict[str, str] = {}
 
     def add(self, found: Sequence[Found]) -> None:
         """Take note of a training's specification."""
         for spec in (item.spec for item in found if item.spec is not None):
             bare = {key: value for key, value in spec.items() if key not in ("seed", "start")}
-            self._bare[found[0].training_id] = canonical(bare), spec.get("start")
+            origins = [spec.get("start")]
+            if isinstance(nds := spec.get("nds"), str) and "/" in nds:
+                del bare["nds"]
+                origins += nds.split("/")
+            self._own[found[0].training_id] = canonical(bare), origins
             return
 
     def configuration(self, training_id: str) -> str:
         """16 hex characters, equal for the seeds of one setting."""
         if training_id not in self._known:
-            bare, start = self._bare[training_id]
+            bare, origins = self._own[training_id]
             self._known[training_id] = training_id  # ends a circle of forged parents
-            origin = self.configuration(start) if start in self._bare else start
-            text = canonical([bare, origin])
+            settled = [self.configuration(o) if o in self._own else o for o in origins]
+            text = canonical([bare, *settled])
             self._known[training_id] = hashlib.sha256(text.encode()).hexdigest()[:16]
         return self._known[training_id]
 
@@ -203,7 +207,7 @@ def _training(found: Found, warnings: list[str]) -> dict[str, Any] | None:
         "configuration": found.training_id,
         **setting,
         "spec": canonical(found.spec),
-        "start": found.spec.get("start"),
+        **{key: found.spec.get(key) for key in ("start", "nds")},
         **{key: training[key] for key in ("label", "model_sha256", "checkpoint")},
         **{key: training[key] for key in ("epochs", "steps")},
         **{key: training.get(key) for key in optional},

@@ -1,14 +1,16 @@
 """From drafts to cells: numbers, labels, training specs, and parents before their children."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from jobs.cell import Cell, Resources
+from jobs import identity
+from jobs.cell import Cell, Parent, Resources
 from jobs.grid import Draft, Expansion
 from jobs.labels import Recipe, stems
 from jobs.messages import Findings
 from jobs.parents import Family, Network
 from jobs.parts import NETWORK, Part
+from snnlib.spec.stage import Stage
 from snnlib.spec.training import TrainingSpec
 
 ResourcesOf = Callable[[Callable[[str], Part]], Resources]
@@ -35,6 +37,7 @@ class Builder:
         self._first: dict[tuple[Network, int], int] = {}
         self._cells: dict[int, Cell] = {}
         self._orphans: dict[tuple[Network, int], Cell] = {}
+        self._stages: dict[Network, list[Stage]] = {}
 
     def build(self) -> tuple[Cell, ...]:
         """All cells; empty after a problem."""
@@ -60,13 +63,16 @@ class Builder:
     def _name(self) -> None:
         """Labels without the seed, for cells and for parents that are none."""
         recipes = list(self._same.values())
-        trained = {recipe.network for recipe in recipes}
+        trained = {recipe.network: None for recipe in recipes}
         for network in list(trained):
-            parent = network.parent
-            while parent is not None and parent not in trained:
-                trained.add(parent)
-                recipes.append(Recipe(parent))
-                parent = parent.parent
+            for ancestor in _ancestors(network):
+                if ancestor not in trained:
+                    trained[ancestor] = None
+                    recipes.append(Recipe(ancestor))
+        for network in trained:
+            if network.source is not None:
+                wanted = self._stages.setdefault(network.source, [])
+                wanted += [stage for stage in network.stages if stage not in wanted]
         for recipe, stem in stems(recipes).items():
             self._stems[recipe] = stem
             self._stems.setdefault(recipe.network, stem)
@@ -77,55 +83,75 @@ class Builder:
             return known
         draft = self.drafts[number]
         recipe, seed = self._recipes[draft.parts[:-1]], draft.parts[-1]
-        parent = self._parent(recipe.network, seed)
+        parents = self._parents(recipe.network, seed)
         cell = self._cells[number] = Cell(
             number=number,
             label=f"{self._stems[recipe]}/s{seed.value}",
-            training=_training(recipe.network, seed.value, parent),
+            training=_training(recipe.network, seed.value, parents),
             attacks=recipe.attacks,
             epsilons=recipe.epsilons,
             evaluation=recipe.evaluation,
             resources=self.resources_of(draft.part),
-            parent=parent,
+            parents=parents,
+            stages=tuple(self._stages.get(recipe.network, ())),
             files=_files(recipe.network),
         )
         return cell
 
-    def _parent(self, network: Network, seed: Part) -> Cell | None:
-        if network.parent is None:
-            return None
-        key = network.parent, seed.value
+    def _parents(self, network: Network, seed: Part) -> tuple[Parent, ...]:
+        found: list[Parent] = []
+        if network.parent is not None:
+            found.append(Parent(cell=self._ancestor(network.parent, seed)))
+        if network.source is not None:
+            source = self._ancestor(network.source, seed)
+            found += [Parent(cell=source, stage=stage) for stage in network.stages]
+        return tuple(found)
+
+    def _ancestor(self, network: Network, seed: Part) -> Cell:
+        key = network, seed.value
         if key in self._first:
             return self._cell(self._first[key])
         if key not in self._orphans:
-            self._orphans[key] = self._orphan(network.parent, seed)
+            self._orphans[key] = self._orphan(network, seed)
         return self._orphans[key]
 
     def _orphan(self, network: Network, seed: Part) -> Cell:
         """A parent that no cell of the manifest trains."""
-        parent = self._parent(network, seed)
+        parents = self._parents(network, seed)
         parts = dict(zip(NETWORK, network.parts, strict=True), seed=seed, **self._absent)
         return Cell(
             number=-1,
             label=f"{self._stems[network]}/s{seed.value}",
-            training=_training(network, seed.value, parent),
+            training=_training(network, seed.value, parents),
             resources=self.resources_of(parts.__getitem__),
-            parent=parent,
+            parents=parents,
+            stages=tuple(self._stages.get(network, ())),
             files=_files(network),
         )
 
 
-def _training(network: Network, seed: int, parent: Cell | None) -> TrainingSpec:
-    start = parent.training_id if parent is not None else None
-    if network.file is not None:
-        start = f"sha256:{network.file.sha256}"
+def _ancestors(network: Network) -> Iterator[Network]:
+    for parent in (network.parent, network.source):
+        if parent is not None:
+            yield from _ancestors(parent)
+            yield parent
+
+
+def _training(network: Network, seed: int, parents: tuple[Parent, ...]) -> TrainingSpec:
+    start = None if network.file is None else f"sha256:{network.file.sha256}"
+    nds = None if network.nds is None else network.nds.own
+    for parent in parents:
+        if parent.stage is None:
+            start = parent.cell.training_id
+        else:
+            nds = f"{parent.cell.training_id}/{identity.stage_id(parent.stage)}"
     return TrainingSpec(
         dataset=network.dataset,
         model=network.model,
         regime=network.regime,
         seed=seed,
         start=start,
-        nds=None if network.nds is None else network.nds.text,
+        nds=nds,
     )
 
 

@@ -11,6 +11,7 @@ from pydantic import Field
 from jobs import identity
 from snnlib.spec.attack import AnyAttack, Attack, AttackName, Clean
 from snnlib.spec.data import Evaluation
+from snnlib.spec.stage import Stage
 from snnlib.spec.training import TrainingSpec
 from snnlib.spec.values import Epsilon, PositiveInt, PositiveReal, Real, Spec
 
@@ -46,6 +47,19 @@ class Resources(Spec):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Parent:
+    """What a training needs of another.
+
+    Attributes:
+        cell: the other.
+        stage: what was computed of its network; None means the network itself.
+    """
+
+    cell: "Cell"
+    stage: Stage | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """One (dataset, model, regime, epsilon grid) point with its seed.
 
@@ -57,7 +71,8 @@ class Cell:
         epsilons: radii of every attack, ascending, without 0.
         evaluation: samples and seed of the evaluations.
         resources: shape of its job.
-        parent: the cell whose network the training starts from.
+        parents: what must be there before its training can start.
+        stages: what is computed of its network besides evaluations.
         files: own files it starts from, {sha256: path}.
     """
 
@@ -68,13 +83,29 @@ class Cell:
     epsilons: tuple[Fraction, ...] = ()
     evaluation: Evaluation = Evaluation()
     resources: Resources = Resources()
-    parent: "Cell | None" = None
+    parents: tuple[Parent, ...] = ()
+    stages: tuple[Stage, ...] = ()
     files: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def training_id(self) -> str:
         """16 hex characters that name the trained network."""
         return identity.training_id(self.training)
+
+    @property
+    def parent(self) -> "Cell | None":
+        """The cell whose network the training starts from."""
+        return next((parent.cell for parent in self.parents if parent.stage is None), None)
+
+    @cached_property
+    def stage_ids(self) -> dict[str, Stage]:
+        """Stage id → stage."""
+        return {identity.stage_id(stage): stage for stage in self.stages}
+
+    @cached_property
+    def wanted(self) -> tuple[str, ...]:
+        """Keys of all that this cell wants recorded: rows, then stages."""
+        return (*self.rows, *map(stage_key, self.stage_ids)) if self.stages else self.rows
 
     @property
     def attack_ids(self) -> dict[str, AnyAttack]:
@@ -90,13 +121,21 @@ class Cell:
     def _wanted(self) -> "_Wanted":
         if self.number < 0:
             return {}, ()
-        dataset = self.training.dataset.name
-        return _wanted(self.attacks, self.epsilons, self.evaluation, dataset)
+        dataset = self.training.dataset
+        named: str = dataset.name
+        if self.evaluation.split == "validation" and dataset.validation is not None:
+            named = f"{named}/{dataset.validation}"  # other samples than those of the usual split
+        return _wanted(self.attacks, self.epsilons, self.evaluation, named)
 
 
 def row_key(attack_id: str, epsilon: Fraction) -> str:
     """One row of a training as text, e.g. "0123456789abcdef@8/255"."""
     return f"{attack_id}@{epsilon.numerator}/{epsilon.denominator}"
+
+
+def stage_key(stage_id: str) -> str:
+    """A stage of a training as text, e.g. "0123456789abcdef@stage"."""
+    return f"{stage_id}@stage"
 
 
 _Wanted = tuple[dict[str, AnyAttack], tuple[str, ...]]

@@ -1,12 +1,13 @@
 """What no single key shows: settings that do not go together, refused before submission."""
 
+import math
 from typing import TYPE_CHECKING
 
 from jobs import fit
 from jobs.messages import Findings
 from jobs.parts import NETWORK, Part
 from jobs.yaml_text import Mark
-from snnlib.spec.data import SIZES
+from snnlib.spec.data import sizes
 from snnlib.spec.training import AdversarialRegime
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ def check_network(network: tuple[Part, ...], origin: Mark, findings: Findings) -
         findings: takes problems.
     """
     dataset, model, regime = network
+    if dataset.valid:
+        _check_sizes(dataset, origin, findings)
     if dataset.valid and model.valid:
         misfits = [
             *fit.network(model.value, dataset.value),
@@ -46,8 +49,23 @@ def check_network(network: tuple[Part, ...], origin: Mark, findings: Findings) -
             _check_adversary(model, regime, origin, findings)
 
 
+def _check_sizes(dataset: Part, origin: Mark, findings: Findings) -> None:
+    try:
+        sizes(dataset.value)
+    except ValueError as error:
+        findings.add(dataset.mark("validation", origin), str(error))
+
+
+def _size(dataset: Part, split: str) -> float:
+    """Samples of a split; endless where `_check_sizes` has said already that it cannot be had."""
+    try:
+        return sizes(dataset.value)[split]
+    except ValueError:
+        return math.inf
+
+
 def _check_batch(dataset: Part, regime: Part, origin: Mark, findings: Findings) -> None:
-    size, batch = SIZES[dataset.value.name]["train"], regime.value.batch_size
+    size, batch = _size(dataset, "train"), regime.value.batch_size
     if batch > size:
         message = f"{batch} is more than the {size} training samples of '{dataset.value.name}'"
         findings.add(regime.mark("batch_size", origin), message)
@@ -67,7 +85,7 @@ def _check_evaluation(draft: "Draft", findings: Findings) -> None:
     origin = draft.origin
     if dataset.valid and evaluation.valid and evaluation.value.samples is not None:
         split = evaluation.value.split
-        size = SIZES[dataset.value.name][split]
+        size = _size(dataset, split)
         if evaluation.value.samples > size:
             message = f"{evaluation.value.samples} is more than the {size} samples of '{split}'"
             findings.add(evaluation.mark("samples", origin), message)

@@ -17,6 +17,7 @@ from pathlib import Path
 COMMANDS = {
     "demo": ("running", "run the quickstart on this machine, then say where to look"),
     "plan": ("sending", "what submit would do and why; writes nothing"),
+    "fetch": ("bringing", "download data sets, before jobs need them"),
     "submit": ("sending", "send what is missing to SLURM or to this machine's queue"),
     "status": ("reading", "how every cell stands"),
     "logs": ("reading", "the log of a cell's last attempt"),
@@ -34,6 +35,7 @@ COMMANDS = {
 
 MANIFEST = "a manifest's path, or its name under manifests/"
 HOSNN = ("hosnn_mnist", "hosnn_cifar10", "hosnn_cifar100")
+DATASETS = "mnist, fashion_mnist, svhn, cifar10 or cifar100"
 CELL = "an id prefix, a label, or a SLURM job id"
 
 
@@ -100,6 +102,7 @@ def _add_reading(found: dict[str, argparse.ArgumentParser]) -> None:
     logs.add_argument("--attempt", type=_positive, metavar="N")
     logs.add_argument("--rank", type=_rank, default=0, metavar="R")
     logs.add_argument("--failed", action="store_true", help="the last attempt that failed")
+    found["fetch"].add_argument("datasets", nargs="+", metavar="DATASET", help=DATASETS)
     brought = found["import"]
     brought.add_argument("file", help="a checkpoint ({'net': …}) or a signature, as published")
     brought.add_argument("--model", required=True, choices=HOSNN, help="network it belongs to")

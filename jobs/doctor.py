@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from jobs import files, scheduler, site
+from jobs import datasets, files, scheduler, site
 from jobs.errors import SpikegridError
 from jobs.layout import RunRoot
 from jobs.slurm_text import Limits
+from snnlib.spec.data import FILES
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -65,11 +66,12 @@ class Finding:
     way_out: str = ""
 
 
-def examine(root: Path, *, env: Mapping[str, str]) -> list[Finding]:
+def examine(root: Path, data: Path, *, env: Mapping[str, str]) -> list[Finding]:
     """Look at everything that experiments rest on.
 
     Args:
         root: the run root; it need not exist.
+        data: the folder of data sets, likewise.
         env: the environment of the process.
     """
     return [
@@ -79,6 +81,7 @@ def examine(root: Path, *, env: Mapping[str, str]) -> list[Finding]:
         *_slurm(env),
         *_site(env),
         *_filesystem(root),
+        _data(data),
         *_pickles(root),
     ]
 
@@ -305,6 +308,14 @@ def _space(place: Path) -> Finding:
         way_out = "free some space (`gc` shows what can go), or choose another run root"
         return Finding("run root space", "warn", found, way_out)
     return Finding("run root space", "ok", found)
+
+
+def _data(folder: Path) -> Finding:
+    """Data sets that jobs could use; an absent one is no fault before something needs it."""
+    there = [name for name in FILES if datasets.present(name, folder)]
+    absent = [name for name in FILES if name not in there]
+    found = f"{folder}: {', '.join(there)}"
+    return Finding("data sets", "ok", f"{found}; `fetch` brings {', '.join(absent) or 'no more'}")
 
 
 def _pickles(root: Path) -> Iterator[Finding]:

@@ -33,16 +33,21 @@ def evaluate_cell(run: CellRun, data: Data) -> None:
     missing = distributed.broadcast_object(world, task.missing_rows(run.cell, run.order))
     if not missing:
         return
-    weights, sha256 = checkpoint.load_final(run.cell)
-    model = models.build(run.spec.model, shape=data.shape, classes=data.classes, seed=0)
-    model.load_state_dict(weights)
-    model.to(world.device)
+    model, sha256 = trained_network(run, data)
     whole: Split = getattr(data, run.evaluation.split)
     split = whole.first(run.evaluation.samples).to(world.device)
     for attack in run.order["attacks"]:
         if attack["id"] in missing:
             epsilons = sorted(map(Fraction, missing[attack["id"]]))
             _record(run, model, sha256, attack, split, epsilons)
+
+
+def trained_network(run: CellRun, data: Data) -> tuple[SpikingClassifier, str]:
+    """The network of a cell that is trained, and the SHA-256 of its weights."""
+    weights, sha256 = checkpoint.load_final(run.cell)
+    model = models.build(run.spec.model, shape=data.shape, classes=data.classes, seed=0)
+    model.load_state_dict(weights)
+    return model.to(run.job.world.device), sha256
 
 
 def _record(
@@ -55,7 +60,7 @@ def _record(
 ) -> None:
     """Run one attack over the split, sharded over the ranks, and write its record."""
     began = time.monotonic()
-    size = _batch_size(run, len(split))
+    size = batch_size(run, len(split))
     own = _attack_shard(run, model, named, split, epsilons)
     gathered = distributed.gather_objects(run.job.world, own)
     if not run.leads:
@@ -83,7 +88,7 @@ def _record(
     run.say(f"{named['attack']['name']}: {shown}")
 
 
-def _batch_size(run: CellRun, total: int) -> int:
+def batch_size(run: CellRun, total: int) -> int:
     """Samples attacked together; the same on every resume, since it can change bits."""
     usual = CPU_BATCH if run.job.world.device.type == "cpu" else GPU_BATCH
     return min(run.evaluation.batch or usual, total)
@@ -97,7 +102,7 @@ def _attack_shard(
     epsilons: Sequence[Fraction],
 ) -> dict[int, Flags]:
     """This rank's batches, by the position of their first sample."""
-    world, size = run.job.world, _batch_size(run, len(split))
+    world, size = run.job.world, batch_size(run, len(split))
     everyone = evaluate.batches(len(split), size)
     mine = evaluate.shard(everyone, world.rank, world.size)
     attack = identity.restore_attack(named["attack"])

@@ -76,13 +76,14 @@ def signature(model: Model, nds: NDS | None, dataset: Dataset) -> Iterator[Misfi
         yield (
             "neuron",
             (
-                "ta_lif needs the signature that steers it; write nds: {checkpoint: {path: …, sha256: …}}"
-                " or nds: {constant: 0.5}"
+                "ta_lif needs the signature that steers it; write "
+                "nds: {parent: {model.neuron: lif, regime: clean}}, "
+                "nds: {checkpoint: {path: …, sha256: …}} or nds: {constant: 0.5}"
             ),
         )
         return
-    if (nds.checkpoint is None) == (nds.constant is None):
-        yield "neuron.nds", "write either 'checkpoint' or 'constant' here"
+    if [nds.parent, nds.checkpoint, nds.constant].count(None) != 2:
+        yield "neuron.nds", "write one of 'parent', 'checkpoint' and 'constant' here"
         return
     if nds.checkpoint is None:
         return
@@ -102,6 +103,19 @@ def signature(model: Model, nds: NDS | None, dataset: Dataset) -> Iterator[Misfi
     for name in sorted(found.keys() - wanted.keys()):
         message = f"{name} is no TA-LIF layer of this network (it has {', '.join(wanted)})"
         yield "neuron.nds.checkpoint.path", message
+
+
+def source(model: Model, dataset: Dataset, parent: Model, parent_dataset: Dataset) -> str:
+    """Why a signature collected from a parent does not fit a network, or nothing."""
+    if not isinstance(parent, HoSNN | LayerTable) or parent.neuron.name == "relu":
+        return f"a signature is collected from neurons with traces; {parent.name} has none"
+    wanted = signature_shapes(model, dataset)
+    found = signature_shapes(parent, parent_dataset)
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            sizes = [_times(one[name]) if name in one else "absent" for one in (found, wanted)]
+            return f"{name} is {sizes[0]} in the parent, this network needs {sizes[1]} (time first)"
+    return ""
 
 
 def signature_shapes(model: Model, dataset: Dataset) -> dict[str, tuple[int, ...]]:

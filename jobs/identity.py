@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from jobs.errors import CorruptFile
 from snnlib.spec.attack import AnyAttack
 from snnlib.spec.data import Evaluation
+from snnlib.spec.stage import Stage
 from snnlib.spec.training import TrainingSpec
 from snnlib.spec.values import CANONICAL, Spec
 
@@ -34,6 +35,7 @@ NEUTRAL: dict[tuple[str, str], object] = {
     ("AdversarialRegime", "clip_grad_norm"): None,
     ("AdversarialRegime", "weight_clip"): None,
     ("TrainingSpec", "nds"): None,
+    ("Dataset", "validation"): None,
 }
 """(class name, field) → value at which a field added after version 1 is left out."""
 
@@ -108,6 +110,11 @@ def attack_id(attack: object, evaluation: Evaluation, dataset: str) -> str:
         f'"split":{json.dumps(evaluation.split)}'
     )
     return short_hash("{" + chosen + "}")
+
+
+def stage_id(stage: Stage) -> str:
+    """The id of a stage, the same for all networks."""
+    return short_hash(_fragment(stage))
 
 
 def _fragment(part: object) -> str:

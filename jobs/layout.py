@@ -38,6 +38,19 @@ class CellFiles:
         """Write-once records, named <attack id>-<content hash>.json."""
         return self.folder / "evaluations"
 
+    @property
+    def stages(self) -> Path:
+        """What was computed once of the trained network, besides evaluations."""
+        return self.folder / "stages"
+
+    def stage(self, stage_id: str) -> Path:
+        """Record of a stage; write-once; present once the stage is done."""
+        return self.stages / f"{stage_id}.json"
+
+    def stage_tensors(self, stage_id: str) -> Path:
+        """What a stage found, written before its record."""
+        return self.stages / f"{stage_id}.safetensors"
+
     def attempt(self, number: int) -> "AttemptFiles":
         """Files of one attempt, from 1."""
         return AttemptFiles(self.attempts / f"{number:04d}")

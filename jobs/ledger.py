@@ -168,6 +168,7 @@ def _plan(
             "name": request.name,
             "tasks": list(request.tasks),
             "resources": identity.plain(request.resources),
+            "generation": request.generation,
             "parameters": request.parameters,
         }
         for request in made

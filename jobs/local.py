@@ -22,6 +22,7 @@ from jobs.errors import CorruptFile, SpikegridError
 from jobs.identity import restore_as
 from jobs.layout import RunRoot, SubmissionFiles
 from jobs.ledger import LocalTask, Submission
+from jobs.request import parents
 from jobs.task import claim, log_tail
 
 POLL_S = 0.2
@@ -126,18 +127,52 @@ class Queue:
         self.held: dict[tuple[int, int], Held] = {}
         self.closed: set[int] = set()
         self.cancelled: dict[tuple[int, int], float] = {}
+        self.parents: dict[tuple[int, int], frozenset[str]] = {}
+        self.inode = _inode(root)
 
     def step(self) -> bool:
-        """Look once at everything; False when nothing runs and nothing waits."""
+        """Look once at everything; False when nothing runs and nothing waits.
+
+        False also once the run root was deleted, or is another one of the same name: what this
+        queue remembers is of the old one.
+        """
+        if _inode(self.root) != self.inode:
+            return False
         _reap()
         waiting: list[tuple[Submission, int]] = []
-        for submission in open_submissions(self.root, self.closed):
+        found = open_submissions(self.root, self.closed)
+        for submission in found:
             waiting += [(submission, task) for task in self._look(submission)]
-        while chosen := choose(waiting, list(self.held.values()), self.have):
+        ready = self._ready(waiting, found)
+        while chosen := choose(ready, list(self.held.values()), self.have):
             submission, task, devices = chosen
             self._start(submission, task, devices)
-            waiting.remove((submission, task))
+            ready.remove((submission, task))
         return bool(waiting or self.held)
+
+    def _ready(
+        self, waiting: list[tuple[Submission, int]], found: Sequence[Submission]
+    ) -> list[tuple[Submission, int]]:
+        """Tasks none of whose parents waits or runs here; each looks itself if they succeeded."""
+        there = {(submission.number, task) for submission, task in waiting} | self.held.keys()
+        busy = {
+            training_id
+            for submission in found
+            for training_id, task in submission.cells.items()
+            if (submission.number, task) in there
+        }
+        return [one for one in waiting if not (self._parents(*one) & busy)]
+
+    def _parents(self, submission: Submission, task: int) -> frozenset[str]:
+        """Trainings that the cells of a task descend from; empty for those sent without parents."""
+        key = (submission.number, task)
+        if key not in self.parents:
+            chunk = submission.parameters["chunks"][submission.chunk_of(task).number]
+            orders = []
+            if chunk.get("generation"):
+                orders = ledger.task_line(self.root.submission(submission.number), task)["cells"]
+            self.parents[key] = frozenset(p for o in orders for p, _ in parents(o["spec"]))
+        return self.parents[key]
 
     def _look(self, submission: Submission) -> list[int]:
         """Notice what ended, adopt what runs, return what waits."""
@@ -227,6 +262,14 @@ def conclude_unclaimed(root: RunRoot, paths: SubmissionFiles, task: int) -> None
         advanced=False,
         ended=time.time(),
     )
+
+
+def _inode(root: RunRoot) -> int:
+    """What tells the folder of submissions from a later one of the same name; 0 without one."""
+    try:
+        return root.submissions.stat().st_ino
+    except FileNotFoundError:
+        return 0
 
 
 def _reap() -> None:

@@ -7,6 +7,7 @@ without its seed is resolved once, however many seeds it is trained with.
 import dataclasses
 from typing import NamedTuple
 
+from jobs import fit
 from jobs.checks import check_network
 from jobs.grid import Draft, Expansion, several
 from jobs.identity import canonical, short_hash
@@ -16,10 +17,15 @@ from jobs.yaml_text import Mark, Node
 from snnlib.spec.data import Dataset
 from snnlib.spec.model import Model
 from snnlib.spec.neuron import NDS
+from snnlib.spec.stage import NDSStage, Stage
 from snnlib.spec.training import AdversarialRegime, CleanRegime
 from snnlib.spec.values import Checkpoint
 
 MAX_GENERATIONS = 64
+
+_Path = tuple[str, ...]
+_START: _Path = ("regime", "start")
+_NDS: _Path = ("model", "neuron", "nds")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +37,7 @@ class Network:
         parent: the network it starts from.
         file: the file it starts from.
         nds: the signature of its TA-LIF neurons.
+        source: the network that the signature is collected from.
         digest: 8 hex characters of its content.
     """
 
@@ -38,7 +45,15 @@ class Network:
     parent: "Network | None"
     file: Checkpoint | None
     nds: NDS | None
+    source: "Network | None"
     digest: str
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """What it needs of `source` besides its being trained."""
+        if self.nds is None or self.source is None:
+            return ()
+        return (NDSStage(quantity=self.nds.quantity),)
 
     @property
     def dataset(self) -> Dataset:
@@ -57,14 +72,17 @@ class Network:
 
     def leaves(self) -> dict[str, str]:
         """Where it starts and what steers it, in words for labels."""
-        found = {} if self.nds is None else {"nds": _short(self.nds)}
+        found = {} if self.nds is None else {"nds": self._signature()}
         if self.parent is not None:
             return found | {"start": self.parent.regime.name, "start.parent": self.parent.digest}
         return found | {"start": "none" if self.file is None else self.file.sha256[:8]}
 
-
-def _short(nds: NDS) -> str:
-    return str(nds.constant) if nds.checkpoint is None else nds.checkpoint.sha256[:8]
+    def _signature(self) -> str:
+        assert self.nds is not None
+        if self.source is not None:
+            return f"{self.source.model.neuron.name}-{self.source.regime.name}-{self.nds.quantity}"
+        constant, file = self.nds.constant, self.nds.checkpoint
+        return str(constant) if file is None else file.sha256[:8]
 
 
 class _Step(NamedTuple):
@@ -103,7 +121,7 @@ class Family:
             return self._by_parts[parts]
         regime = parts[2]
         self._by_parts[parts] = None
-        parent = file = None
+        parent = file = source = None
         if regime.start is not None:
             file = regime.start.checkpoint
             if (file is None) == (regime.start.parent is None):
@@ -111,40 +129,55 @@ class Family:
                 self.findings.add(regime.mark("start", origin), message)
                 return None
             if file is None:
-                parent = self._parent(parts, origin, trail)
+                parent = self._parent(parts, _START, origin, trail)
                 if parent is None:
                     return None
-        self._by_parts[parts] = self._same(parts, parent, file)
+        nds = parts[1].nds
+        if nds is not None and nds.parent is not None:
+            source = self._parent(parts, _NDS, origin, trail)
+            if source is None or not self._fits(parts, source, origin):
+                return None
+        self._by_parts[parts] = self._same(parts, parent, file, source)
         return self._by_parts[parts]
 
+    def _fits(self, parts: tuple[Part, ...], source: Network, origin: Mark) -> bool:
+        """Whether a signature collected from `source` fits; notes it if not."""
+        misfit = fit.source(parts[1].value, parts[0].value, source.model, source.dataset)
+        if misfit:
+            self.findings.add(parts[1].mark("neuron.nds.parent", origin), misfit)
+        return not misfit
+
     def _same(
-        self, parts: tuple[Part, ...], parent: Network | None, file: Checkpoint | None
+        self,
+        parts: tuple[Part, ...],
+        parent: Network | None,
+        file: Checkpoint | None,
+        source: Network | None,
     ) -> Network:
         sha256 = file.sha256 if file is not None else None
         nds = parts[1].nds
-        key = (*(id(part.value) for part in parts), parent, sha256, nds and nds.text)
+        signature = None if nds is None else (nds.own or nds.quantity)
+        key = (*(id(part.value) for part in parts), parent, sha256, source, signature)
         if key not in self._by_content:
             values = [part.value for part in parts]
-            extra = [] if nds is None else [nds.text]
+            extra = [] if nds is None else [signature, source.digest if source else None]
             text = canonical([*values, parent.digest if parent else None, sha256, *extra])
-            self._by_content[key] = Network(parts, parent, file, nds, short_hash(text)[:8])
+            digest = short_hash(text)[:8]
+            self._by_content[key] = Network(parts, parent, file, nds, source, digest)
         return self._by_content[key]
 
     def _parent(
-        self, parts: tuple[Part, ...], origin: Mark, trail: tuple[_Step, ...]
+        self, parts: tuple[Part, ...], path: _Path, origin: Mark, trail: tuple[_Step, ...]
     ) -> Network | None:
-        node = parts[2].node
-        start = node.get("start") if node is not None else None
-        wanted = start.get("parent") if start is not None else None
+        wanted = _at(parts, (*path, "parent"))
         assert wanted is not None
-        trail = (*trail, _Step((*(id(p.value) for p in parts), id(start)), _name(parts)))
+        trail = (*trail, _Step(_key(parts), _name(parts)))
         if trail[-1].key in self._circular:
             return None
         replaced = self._replace(parts, wanted)
         if replaced is None:
             return None
-        theirs = replaced[2].node.get("start") if replaced[2].node is not None else None
-        key = (*(id(p.value) for p in replaced), id(theirs))
+        key = _key(replaced)
         if key in [step.key for step in trail]:
             self._refuse_cycle(key, trail, wanted.mark)
             return None
@@ -157,7 +190,7 @@ class Family:
     def _refuse_cycle(self, key: tuple[int, ...], trail: tuple[_Step, ...], mark: Mark) -> None:
         self._circular |= {step.key for step in trail}
         if key == trail[-1].key:
-            way_out = "replace another key, or add regime.start: null to the parent"
+            way_out = "replace another key, e.g. model.neuron, or add regime.start: null to it"
             self.findings.add(mark, f"the parent is the cell itself; {way_out}")
             return
         place = [step.key for step in trail].index(key)
@@ -220,6 +253,21 @@ class Family:
             way_out = "write it out, e.g. {name: clean, epochs: 20}"
             self.findings.add(word.mark, f"{message}; {way_out}")
         return found[0] if len(found) == 1 else None
+
+
+def _at(parts: tuple[Part, ...], path: _Path) -> Node | None:
+    """What is written at a key of a network."""
+    head, *rest = path
+    node = parts[NETWORK.index(head)].node
+    for step in rest:
+        node = None if node is None else node.get(step)
+    return node
+
+
+def _key(parts: tuple[Part, ...]) -> tuple[int, ...]:
+    """Equal for parts that mean the same network, as far as is known before its parents are."""
+    ends = [_at(parts, path) for path in (_START, _NDS)]
+    return (*(id(part.value) for part in parts), *map(id, ends))
 
 
 def _name(parts: tuple[Part, ...]) -> str:

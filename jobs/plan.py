@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
+from jobs import identity
 from jobs.attempts import Attempt
-from jobs.cell import Cell
+from jobs.cell import Cell, Parent, stage_key
 
 Action = Literal["train", "evaluate", "retry", "wait", "blocked", "held", "give_up", "done"]
 State = Literal[
@@ -66,7 +67,9 @@ class Planned:
     """What is to be done about one cell.
 
     Attributes:
-        missing: keys of the rows that are wanted and not recorded.
+        missing: keys of the rows and stages that are wanted and not recorded.
+        follows: of a blocked cell, how many generations of parents are sent or run before it;
+            0 if it cannot be sent along with them.
         reason: for people.
         state: of the cell, for status.
         step: where a training goes on.
@@ -78,6 +81,7 @@ class Planned:
     reason: str
     missing: tuple[str, ...] = ()
     step: int = 0
+    follows: int = 0
 
 
 def with_parents(cells: Sequence[Cell]) -> list[Cell]:
@@ -88,18 +92,17 @@ def with_parents(cells: Sequence[Cell]) -> list[Cell]:
     own = {cell.training_id for cell in cells}
     found: dict[str, Cell] = {}
     for cell in cells:
-        for ancestor in reversed(list(ancestors(cell))):
+        for ancestor in ancestors(cell):
             if ancestor.training_id not in own:
                 found.setdefault(ancestor.training_id, replace(ancestor, number=-1))
     return [*found.values(), *cells]
 
 
 def ancestors(cell: Cell) -> Iterator[Cell]:
-    """The parent of a cell, its parent, and so on."""
-    parent = cell.parent
-    while parent is not None:
-        yield parent
-        parent = parent.parent
+    """Everything that a cell descends from, the oldest first; shared ancestors may repeat."""
+    for parent in cell.parents:
+        yield from ancestors(parent.cell)
+        yield parent.cell
 
 
 def plan(
@@ -127,21 +130,63 @@ def plan(
             item = _hold_back(item, progress, claimed)
             claimed.add(cell.training_id)
         planned.append(item)
-    return planned
+    return _followed(planned)
+
+
+def _followed(planned: list[Planned]) -> list[Planned]:
+    """Blocked cells whose parents are sent or run now can be sent along, to start after them."""
+    if all(item.action != "blocked" for item in planned):
+        return planned
+    by_id: dict[str, Planned] = {}
+    for item in planned:
+        if item.action in SENT or item.cell.training_id not in by_id:
+            by_id[item.cell.training_id] = item
+    known: dict[str, int | None] = {}
+
+    def generation(item: Planned) -> int | None:
+        """Generations before a cell; None if one that it waits for will not come."""
+        key = item.cell.training_id
+        if key not in known:
+            known[key] = _generation(item, [by_id[p.cell.training_id] for p in item.cell.parents])
+        return known[key]
+
+    def _generation(item: Planned, parents: list[Planned]) -> int | None:
+        if item.action in SENT or (item.action == "wait" and item.state != "new"):
+            return 0
+        if item.action != "blocked":
+            return None
+        before = [generation(parent) for parent in parents if parent.action != "done"]
+        return None if None in before else 1 + max(filter(None, before), default=0)
+
+    return [
+        replace(item, follows=generation(item) or 0) if item.action == "blocked" else item
+        for item in planned
+    ]
 
 
 def _hold_back(item: Planned, progress: Mapping[str, Progress], claimed: set[str]) -> Planned:
     """A cell whose parent or twin training must come first is not sent yet."""
     cell = item.cell
-    if cell.parent is not None and not progress.get(cell.parent.training_id, Progress()).trained:
-        reason = f"waits for its parent {cell.parent.label}"
-        return Planned(
-            cell=cell, action="blocked", state="blocked", reason=reason, missing=item.missing
-        )
+    for parent in cell.parents:
+        if reason := _awaited(parent, progress.get(parent.cell.training_id, Progress())):
+            return Planned(
+                cell=cell, action="blocked", state="blocked", reason=reason, missing=item.missing
+            )
     if cell.training_id in claimed:
         reason = "another cell of this manifest runs the same training; its turn comes next"
         return Planned(cell=cell, action="wait", state="new", reason=reason, missing=item.missing)
     return item
+
+
+def _awaited(parent: Parent, known: Progress) -> str:
+    """What a child waits for, or nothing."""
+    label = parent.cell.label
+    there = parent.stage is None or stage_key(identity.stage_id(parent.stage)) in known.rows
+    if known.trained and there:
+        return ""
+    if why := _exhausted(known.attempts):
+        return f"its parent {label} was given up ({why})"
+    return f"waits for its parent {label}" + (", its signature" if known.trained else "")
 
 
 @lru_cache(maxsize=4096)
@@ -151,7 +196,7 @@ def _missing(wanted: tuple[str, ...], recorded: frozenset[str]) -> tuple[str, ..
 
 
 def _decide(cell: Cell, known: Progress, live: Live | None, *, retry_failed: bool) -> Planned:
-    missing = _missing(cell.rows, known.rows)
+    missing = _missing(cell.wanted, known.rows)
 
     def planned(action: Action, state: State, reason: str) -> Planned:
         return Planned(
@@ -167,7 +212,8 @@ def _decide(cell: Cell, known: Progress, live: Live | None, *, retry_failed: boo
     if (reason := _exhausted(known.attempts)) and not retry_failed:
         return planned("give_up", "failed" if last and last.deterministic else "given_up", reason)
     if known.trained:
-        waiting = f"{len(missing)} of {len(cell.rows)} rows missing"
+        rows = sum(not key.endswith("@stage") for key in missing)
+        waiting = f"{rows} of {len(cell.rows)} rows missing" if rows else "signature missing"
         again = last is not None and last.state != "completed"
         return planned("evaluate", state if again else "new", f"training done; {waiting}")
     if last is None:

@@ -1,4 +1,4 @@
-"""One rank of a job: train what is not trained, evaluate what is missing, record.
+"""One rank of a job: train what is not trained, evaluate and collect what is missing, record.
 
 Every rank runs the same. Rank 0 alone claims, decides and writes; what it decides is broadcast, since
 two nodes may see a shared filesystem differently.
@@ -22,6 +22,7 @@ from jobs.errors import CorruptFile, EnvironmentFault, UsageError
 from jobs.evaluate_cell import evaluate_cell
 from jobs.layout import RunRoot, SubmissionFiles
 from jobs.processes import StopFlag
+from jobs.stage_cell import compute_stages
 from jobs.train_cell import train
 from snnlib import distributed, repeatable
 from snnlib.errors import SnnlibError
@@ -123,6 +124,7 @@ def _run(run: CellRun) -> None:
     if not distributed.broadcast_object(job.world, trained):
         train(run, data)
     evaluate_cell(run, data)
+    compute_stages(run, data)
 
 
 def _check_device(job: Job) -> None:

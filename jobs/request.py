@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from jobs import identity
-from jobs.cell import Cell, Resources
+from jobs.cell import Cell, Resources, stage_key
 from snnlib.spec.training import TrainingSpec
 
 T = TypeVar("T")
@@ -30,11 +30,13 @@ class Task:
         index: line of array.jsonl.
         cells: JSON-ready work orders (`work_order`).
         resources: shape of the job.
+        generation: tasks of lower generations hold parents of its cells.
     """
 
     index: int
     cells: tuple[dict[str, Any], ...]
     resources: Resources
+    generation: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,8 @@ class JobRequest:
         name: the scheduler's job name, unique for each submission and chunk.
         tasks: lines of array.jsonl.
         parameters: for submitit's executor.
+        generation: of its tasks.
+        after: chunks that hold parents of its cells; it starts when they have ended.
     """
 
     chunk: int
@@ -53,6 +57,8 @@ class JobRequest:
     tasks: tuple[int, ...]
     resources: Resources
     parameters: dict[str, Any] = field(default_factory=dict)
+    generation: int = 0
+    after: tuple[int, ...] = ()
 
 
 def work_order(cell: Cell, rows: Iterable[str]) -> dict[str, Any]:
@@ -60,16 +66,34 @@ def work_order(cell: Cell, rows: Iterable[str]) -> dict[str, Any]:
 
     Args:
         cell: what to train and evaluate.
-        rows: keys of the rows that are missing (`jobs.cell.row_key`).
+        rows: keys of the rows and stages that are missing (`Cell.wanted`).
     """
+    keys = tuple(rows)
     return {
         "training_id": cell.training_id,
         "label": cell.label,
         "spec": _spec(cell.training),
         "evaluation": _plain(cell.evaluation, [cell.evaluation]),
-        "attacks": _attacks(cell, tuple(rows)),
+        "attacks": _attacks(cell, keys),
+        "stages": _stages(cell, keys) if cell.stages else [],
         "files": dict(cell.files),
     }
+
+
+def parents(spec: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+    """What a training needs of others, from its plain specification.
+
+    Returns:
+        Training ids, each with the stage that is needed of it; None for the network itself.
+    """
+    found: list[tuple[str, str | None]] = []
+    start, nds = spec["start"], spec.get("nds")
+    if start is not None and ":" not in start:
+        found.append((start, None))
+    if nds is not None and "/" in nds:
+        training_id, _, stage = nds.partition("/")
+        found.append((training_id, stage))
+    return found
 
 
 @lru_cache(maxsize=4096)
@@ -91,6 +115,15 @@ def _attacks(cell: Cell, rows: tuple[str, ...]) -> list[dict[str, Any]]:
     ]
 
 
+def _stages(cell: Cell, keys: Iterable[str]) -> list[dict[str, Any]]:
+    missing = set(keys)
+    return [
+        {"id": key, "stage": identity.plain(stage)}
+        for key, stage in cell.stage_ids.items()
+        if stage_key(key) in missing
+    ]
+
+
 _known: dict[tuple[int, ...], tuple[object, Any]] = {}
 
 
@@ -109,12 +142,22 @@ def _plain(value: object, parts: Sequence[object]) -> Any:
 
 def _spec(training: TrainingSpec) -> dict[str, Any]:
     own = {"seed": training.seed, "start": training.start}
-    shared = [value for name, value in vars(training).items() if name not in own]
-    return {**_plain(training, shared), **own}
+    if training.nds is not None:
+        own["nds"] = training.nds
+    shared = [v for name, v in vars(training).items() if name not in ("seed", "start", "nds")]
+    return {**{k: v for k, v in _plain(training, shared).items() if k != "nds"}, **own}
 
 
-def tasks(work: Sequence[tuple[Cell, dict[str, Any]]]) -> list[Task]:
-    """Pack work orders into tasks: cells of one shape together, `cells_per_job` each."""
+def tasks(
+    work: Sequence[tuple[Cell, dict[str, Any]]], *, first: int = 0, generation: int = 0
+) -> list[Task]:
+    """Pack work orders into tasks: cells of one shape together, `cells_per_job` each.
+
+    Args:
+        work: cells and their orders, none of them a parent of another.
+        first: index of the first task.
+        generation: of all of them.
+    """
     shapes: dict[Resources, list[dict[str, Any]]] = {}
     for shape, group in itertools.groupby(work, key=lambda one: one[0].resources):
         shapes.setdefault(shape, []).extend(order for _, order in group)
@@ -124,8 +167,8 @@ def tasks(work: Sequence[tuple[Cell, dict[str, Any]]]) -> list[Task]:
         for batch in _batched(orders, resources.cells_per_job)
     ]
     return [
-        Task(index=i, cells=tuple(batch), resources=resources)
-        for i, (resources, batch) in enumerate(packed)
+        Task(index=i, cells=tuple(batch), resources=resources, generation=generation)
+        for i, (resources, batch) in enumerate(packed, start=first)
     ]
 
 
@@ -139,16 +182,20 @@ def requests(
     """Group tasks into arrays of equal shape, none longer than the site allows.
 
     Args:
-        made: tasks, grouped by shape.
+        made: tasks, grouped by generation and shape.
         name: prefix of the job names.
         max_array: MaxArraySize of the site: as many tasks fit into one array.
         profile: executor parameters of the site for each shape.
     """
     size = max(1, min(CHUNK, max_array))
     found: list[JobRequest] = []
-    for resources, group in itertools.groupby(made, key=lambda task: task.resources):
+    chunks: dict[int, list[int]] = {}
+    for (generation, resources), group in itertools.groupby(
+        made, key=lambda task: (task.generation, task.resources)
+    ):
         for batch in _batched([task.index for task in group], size):
             chunk = len(found)
+            chunks.setdefault(generation, []).append(chunk)
             found.append(
                 JobRequest(
                     chunk=chunk,
@@ -156,6 +203,8 @@ def requests(
                     tasks=tuple(batch),
                     resources=resources,
                     parameters=sbatch_parameters(resources, profile.get(resources, {})),
+                    generation=generation,
+                    after=tuple(chunks.get(generation - 1, ())),
                 )
             )
     return found

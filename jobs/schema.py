@@ -162,6 +162,7 @@ TRAININGS = Table(
         *SETTING,
         Column("spec", "str", "", "whole specification as canonical JSON"),
         Column("start", "str", "", "training id or file it started from", optional=True),
+        Column("nds", "str", "", "signature: training id/stage id, file or value", optional=True),
         _MODEL,
         Column("epochs", "int64", "epochs", "passes over the training split"),
         Column("steps", "int64", "steps", "optimiser steps"),

@@ -4,6 +4,7 @@
 """
 
 import errno
+import itertools
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -54,12 +55,14 @@ def described(
 ) -> tuple[list[Task], Callable[[str], list[JobRequest]]]:
     """What would be sent for planned cells: tasks, and requests once their names' prefix is known.
 
-    Seed-major, so that all curves appear early; parents that are no cells come first.
+    Children come after their parents; otherwise seed-major, so that all curves appear early.
     """
-    chosen = [item for item in items if item.action in SENT]
-    chosen.sort(key=lambda item: (item.cell.number >= 0, item.cell.training.seed, item.cell.number))
-    work = [(i.cell, work_order(i.cell, i.missing)) for i in chosen[: options.limit]]
-    made = tasks(work)
+    chosen = [item for item in items if item.action in SENT or item.follows]
+    chosen.sort(key=_turn)
+    made: list[Task] = []
+    for generation, group in itertools.groupby(chosen[: options.limit], lambda i: i.follows):
+        work = [(item.cell, work_order(item.cell, item.missing)) for item in group]
+        made += tasks(work, first=len(made), generation=generation)
     shapes = {task.resources for task in made}
     profiles = {shape: site_parameters(site, shape, options) for shape in shapes}
     limits = [answer.limits.max_array_size] if answer and answer.limits.max_array_size else []
@@ -70,6 +73,11 @@ def described(
         return requests(made, name=prefix, max_array=longest, profile=profiles)
 
     return made, request
+
+
+def _turn(item: Planned) -> tuple[int, bool, int, int]:
+    cell = item.cell
+    return item.follows, cell.number >= 0, cell.training.seed, cell.number
 
 
 def _profile(site: Site) -> Callable[[Resources], Any]:
@@ -161,7 +169,7 @@ def send(
     left = [chunk for chunk in submission.chunks if set(chunk.tasks) - dropped.keys()]
     made_requests = {r.chunk: r for r in request(f"{prefix}-{paths.number:06d}")}
     chosen = [_without(made_requests[chunk.number], dropped) for chunk in left]
-    ids = _dispatch(root, paths, chosen, options)
+    ids = _dispatch(root, paths, chosen, options, _running_parents(items, seen))
     return Sent(
         paths=paths, tasks=len(made) - len(dropped), dropped=len(dropped), job_ids=tuple(ids)
     )
@@ -187,8 +195,19 @@ def _taken_meanwhile(root: RunRoot, own: Submission, seen: Situation) -> dict[in
     }
 
 
+def _running_parents(items: Sequence[Planned], seen: Situation) -> list[str]:
+    """Jobs of earlier submissions that hold parents of what is sent along."""
+    parents = [p.cell.training_id for i in items if i.follows for p in i.cell.parents]
+    jobs = [seen.holders[key].job for key in parents if key in seen.holders]
+    return sorted({job.removeprefix("job ") for job in jobs if job.startswith("job ")})
+
+
 def _dispatch(
-    root: RunRoot, paths: SubmissionFiles, chosen: Sequence[JobRequest], options: Options
+    root: RunRoot,
+    paths: SubmissionFiles,
+    chosen: Sequence[JobRequest],
+    options: Options,
+    before: Sequence[str],
 ) -> list[str]:
     match options.cluster:
         case "local":
@@ -202,7 +221,29 @@ def _dispatch(
                     _run_here(paths, task, options.echo)
             return []
         case "slurm":
-            return [_send_chunk(paths, request, options) for request in chosen]
+            return _send_chunks(paths, chosen, options, before)
+
+
+def _send_chunks(
+    paths: SubmissionFiles, chosen: Sequence[JobRequest], options: Options, before: Sequence[str]
+) -> list[str]:
+    """One sbatch each; children start after their parents' jobs ended, however they did.
+
+    Each task looks itself whether its parents are there: exit codes of torchrun say nothing.
+    """
+    sent: dict[int, str] = {}
+    for request in chosen:
+        awaited = [sent[chunk] for chunk in request.after if chunk in sent]
+        awaited += before if request.generation else []
+        sent[request.chunk] = _send_chunk(paths, _after(request, awaited), options)
+    return list(sent.values())
+
+
+def _after(request: JobRequest, jobs: Sequence[str]) -> JobRequest:
+    if not jobs:
+        return request
+    dependency = f"afterany:{':'.join(jobs)}"
+    return replace(request, parameters={**request.parameters, "dependency": dependency})
 
 
 def _run_here(paths: SubmissionFiles, task: int, echo: Callable[[str], None]) -> None:

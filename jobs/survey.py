@@ -2,16 +2,18 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from jobs import attempts, files, identity, records
-from jobs.cell import Cell
+from jobs.cell import Cell, stage_key
 from jobs.errors import CorruptFile
 from jobs.index import TICK_NS, Entry, Index, row_keys, rows_text
 from jobs.layout import CellFiles, RunRoot
 from jobs.plan import Progress
+from snnlib.spec.stage import Stage
 
 _STEP = re.compile(r"step-(\d{8,})\.a\d{4,}")
 
@@ -27,10 +29,13 @@ def progress(root: RunRoot, cells: Iterable[Cell], index: Index) -> dict[str, Pr
     present = _present(root)
     found: dict[str, Progress] = {}
     wanted: dict[str, tuple[str, ...]] = {}
+    staged: dict[str, Mapping[str, Stage]] = {}
     for cell in cells:
         # two cells may share a training and want different rows of it
         known = wanted.get(cell.training_id)
         wanted[cell.training_id] = cell.rows if known is None else (*known, *cell.rows)
+        if cell.stages:
+            staged[cell.training_id] = {**staged.get(cell.training_id, {}), **cell.stage_ids}
     for key, rows_wanted in wanted.items():
         folder = present.get(key)
         if folder is None:
@@ -45,6 +50,9 @@ def progress(root: RunRoot, cells: Iterable[Cell], index: Index) -> dict[str, Pr
             found[key] = Progress(trained=True, rows=rows, attempts=tried)
         else:
             found[key] = _look(root.cell(key), key, index)
+    for key in staged.keys() & found.keys():
+        done = {stage_key(s) for s in staged[key] if root.cell(key).stage(s).exists()}
+        found[key] = replace(found[key], rows=found[key].rows | done)
     return found
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from jobs import attempts, files, identity, ledger, processes, records
 from jobs.cell import Resources
 from jobs.layout import CellFiles, RunRoot, SubmissionFiles
-from jobs.request import SHUTDOWN_S, Rendezvous, torchrun
+from jobs.request import SHUTDOWN_S, Rendezvous, parents, torchrun
 
 POLL_S = 0.2
 CANCEL_POLLS = 10
@@ -40,7 +40,7 @@ def unfinished(root: RunRoot, order: Mapping[str, Any]) -> bool:
     cell = root.cell(order["training_id"])
     if not cell.training.exists():
         return True
-    return bool(missing_rows(cell, order))
+    return bool(missing_stages(cell, order) or missing_rows(cell, order))
 
 
 def obstacle(
@@ -51,9 +51,11 @@ def obstacle(
         return "cancelled before it started"
     if not unfinished(root, order):
         return "everything is recorded already"
-    parent = order["spec"]["start"]
-    if parent and ":" not in parent and not root.cell(parent).training.exists():
-        return f"its parent {parent} is not trained"
+    for parent, stage in parents(order["spec"]):
+        if not root.cell(parent).training.exists():
+            return f"its parent {parent} is not trained"
+        if stage is not None and not root.cell(parent).stage(stage).exists():
+            return f"its parent {parent} has no signature yet"
     cell = root.cell(order["training_id"])
     found = [attempts.read(cell, number) for number in attempts.numbers(cell)[-1:]]
     if other := attempts.running_here(found):
@@ -70,6 +72,12 @@ def missing_rows(cell: CellFiles, order: Mapping[str, Any]) -> dict[str, list[st
         if left:
             found[attack["id"]] = left
     return found
+
+
+def missing_stages(cell: CellFiles, order: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Stages of a work order that are not recorded yet."""
+    # a submission of an older version has no such key
+    return [s for s in order.get("stages", []) if not cell.stage(s["id"]).exists()]
 
 
 class TaskRun:

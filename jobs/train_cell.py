@@ -9,6 +9,7 @@ from jobs import checkpoint, files
 from jobs.cell_run import CellRun, Stopped
 from jobs.checkpoint import State, Weights
 from jobs.errors import UsageError
+from jobs.stage_cell import load_signature
 from snnlib import distributed
 from snnlib.datasets import Data
 from snnlib.train import EpochMetrics, Training
@@ -69,10 +70,14 @@ def _start_weights(run: CellRun) -> Weights | None:
 
 
 def _signature(run: CellRun) -> Weights | float | None:
-    """Signature of TA-LIF layers: an own file's, or one value for all."""
-    if run.spec.nds is None:
+    """Signature of TA-LIF layers: the parent's, an own file's, or one value for all."""
+    nds = run.spec.nds
+    if nds is None:
         return None
-    kind, _, name = run.spec.nds.partition(":")
+    parent, is_of_parent, stage_id = nds.partition("/")
+    if is_of_parent:
+        return load_signature(run.job.root.cell(parent), stage_id)
+    kind, _, name = nds.partition(":")
     if kind == "constant":
         return float(name)
     return checkpoint.load_own(Path(run.order["files"][name]), name)

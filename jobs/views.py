@@ -127,11 +127,13 @@ def plan_text(
     own = [item for item in items if item.cell.number >= 0]
     trainings = {item.cell.training_id for item in items}
     rows = sum(len(item.cell.rows) for item in own)
+    stages = sum(len(item.cell.stages) for item in {i.cell.training_id: i for i in items}.values())
     head = f"{name} · {count(len(own), 'cell')} · {count(len(trainings), 'training')}"
     groups: dict[tuple[str, str], list[str]] = {}
     for item in items:
         groups.setdefault((item.action, clean(item.reason)), []).append(item.cell.label)
     wide = max((len(reason) for _, reason in groups), default=0)
+    head += f" · {count(stages, 'signature')}" if stages else ""
     lines = [f"{head} · {count(rows, 'row')}"]
     for (action, reason), labels in groups.items():
         lines.append(
@@ -142,6 +144,9 @@ def plan_text(
         sizes += f" + {len(requests) - 6} more"
     if made:
         arrays = f"{count(len(requests), 'array')} ({sizes} {'task' if sizes == '1' else 'tasks'})"
+        if later := sum(item.follows > 0 for item in items):
+            arrays += f", {count(later, 'cell')} to start after {'its' if later == 1 else 'their'}"
+            arrays += " parents"
         lines.append(" · ".join([f"would send: {arrays}", *filter(None, details)]))
     else:
         lines.append(" · ".join(["would send nothing", *filter(None, details)]))

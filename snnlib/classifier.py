@@ -1,6 +1,5 @@
 """A spiking network as a classifier of images: it alone owns reset, encoding, time and readout."""
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -49,6 +48,9 @@ class SpikingClassifier(nn.Module):
     input give equal logits and no computation graph outlives its use.
     """
 
+    _low: Tensor
+    _high: Tensor
+
     def __init__(
         self,
         layers: nn.Module,
@@ -71,7 +73,10 @@ class SpikingClassifier(nn.Module):
         self.layers = layers
         self.readout = readout
         self.time_steps = time_steps
-        self._encode, self._bounds = encode, bounds
+        self._encode = encode
+        for name, bound in zip(("low", "high"), bounds, strict=True):
+            value = bound if isinstance(bound, Tensor) else torch.tensor(bound, dtype=torch.float64)
+            self.register_buffer(f"_{name}", value, persistent=False)  # moves with the network
         modules = [m for m in self.modules() if m is not self]
         self._stateful: list[Any] = [m for m in modules if hasattr(m, "reset")]
         self._spiking: list[Any] = [m for m in modules if hasattr(m, "surrogate_function")]
@@ -98,7 +103,10 @@ class SpikingClassifier(nn.Module):
 
     def bounds(self, space: Space) -> Bounds:
         """Where the points of a space lie: [0, 1], or its image under the encoder."""
-        return self._bounds if space == "encoded" else (0.0, 1.0)
+        if space != "encoded":
+            return 0.0, 1.0
+        low, high = self._low, self._high
+        return (low.item(), high.item()) if low.ndim == 0 else (low, high)
 
     def logits(self, z: Tensor, space: Space) -> Tensor:
         """Logits [B, K], the time mean of the readout, at a point of a space."""
@@ -225,12 +233,3 @@ def probe(classifier: SpikingClassifier, x_BCHW: Tensor) -> None:
             "no gradient reaches from the logits to the image in evaluation mode: every attack "
             "would look weak; is a layer detached, or the spike function without a surrogate?"
         )
-
-
-def state_hash(module: nn.Module) -> str:
-    """SHA-256 over names, types, shapes and bytes of all parameters and buffers."""
-    digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

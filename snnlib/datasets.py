@@ -10,11 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from snnlib import noise, published
 from snnlib.errors import DatasetMissing
-from snnlib.spec.data import CLASSES, SHAPES, Dataset, DatasetName
+from snnlib.spec.data import CLASSES, FILES, SHAPES, Dataset, DatasetName, sizes
 
 EMBEDDED = Path(__file__).parent / "data"
 """Folder of the data that come with the program."""
+WHITE = 255
+"""Pixel value that becomes 1 where images are kept as bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +42,7 @@ class Split:
     """Ordered samples.
 
     Attributes:
-        images_NCHW: float32 in [0, 1].
+        images_NCHW: float32 in [0, 1], or uint8 up to WHITE, which takes a quarter of the memory.
         labels_N: int64.
         indices_N: identity of each sample in its data set, over all splits; int64.
     """
@@ -59,6 +62,15 @@ class Split:
             array = part.cpu().numpy()
             digest.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
         return digest.hexdigest()
+
+    def images(self, rows: Tensor | slice) -> Tensor:
+        """The images at some positions, float32 [B, C, H, W] in [0, 1]."""
+        chosen_BCHW = self.images_NCHW[rows]
+        if chosen_BCHW.dtype != torch.uint8:
+            return chosen_BCHW
+        # a number would make a GPU multiply by its rounded inverse, and give other bits than a CPU
+        white = torch.full((), WHITE, dtype=torch.float32, device=chosen_BCHW.device)
+        return chosen_BCHW.to(torch.float32).div_(white)
 
     def first(self, count: int | None) -> "Split":
         """The first `count` samples; all if None."""
@@ -94,7 +106,7 @@ class Split:
         rows = torch.arange(chosen.start, chosen.start + size, device=device)
         rows = rows.clamp(max=chosen.stop - 1)
         return Batch(
-            images_BCHW=self.images_NCHW[rows],
+            images_BCHW=self.images(rows),
             labels_B=self.labels_N[rows],
             samples_B=self.indices_N[rows],
             count=len(chosen),
@@ -128,9 +140,11 @@ def load(spec: Dataset, folder: Path | None = None) -> Data:
         folder: where data sets lie that do not come with the program.
 
     Raises:
-        DatasetMissing: if its files are not there.
+        DatasetMissing: if its files are not there, or damaged.
+        ValueError: if it cannot be split as `spec` says.
     """
-    train, validation, test = LOADERS[spec.name](folder)
+    kept = sizes(spec)["validation"]
+    train, validation, test = LOADERS[spec.name](spec.name, folder, kept)
     return Data(
         train=train,
         validation=validation,
@@ -143,7 +157,7 @@ def load(spec: Dataset, folder: Path | None = None) -> Data:
 Splits = tuple[Split, Split, Split]
 
 
-def _digits(_folder: Path | None) -> Splits:
+def _digits(_name: DatasetName, _folder: Path | None, _kept: int) -> Splits:
     return read_npz(EMBEDDED / "digits.npz", brightest=16)
 
 
@@ -178,4 +192,54 @@ def read_npz(path: Path, *, brightest: int) -> Splits:
     return split("train"), split("validation"), split("test")
 
 
-LOADERS: dict[DatasetName, Callable[[Path | None], Splits]] = {"digits": _digits}
+def _published(name: DatasetName, folder: Path | None, kept: int) -> Splits:
+    """A published training set in two parts, and the test set."""
+    if folder is None:
+        raise DatasetMissing(f"{name}: no folder of data sets was named")
+    train, test = published.read(name, folder)
+    validates_N = torch.zeros(len(train.labels_N), dtype=torch.bool)
+    validates_N[validation_rows(train.labels_N, kept)] = True
+
+    def split(images: published.Images, rows: Tensor, first: int) -> Split:
+        return Split(
+            images_NCHW=images.pixels_NCHW[rows],
+            labels_N=images.labels_N[rows],
+            indices_N=rows + first,
+        )
+
+    every = torch.arange(len(test.labels_N))
+    return (
+        split(train, torch.nonzero(~validates_N)[:, 0], 0),
+        split(train, torch.nonzero(validates_N)[:, 0], 0),
+        split(test, every, len(train.labels_N)),
+    )
+
+
+def validation_rows(labels_N: Tensor, count: int) -> Tensor:
+    """Which samples of a training set are kept for validation; they depend on the labels alone.
+
+    The samples are shuffled, always alike, and each class gives the same share of its own, but for
+    one or two. Those of a smaller `count` are among those of a larger one.
+
+    Args:
+        labels_N: int64, in the published order.
+        count: samples to keep.
+
+    Returns:
+        Their positions, int64 [count].
+    """
+    key = noise.Key(seed=0, stream="validation", samples_B=torch.arange(len(labels_N)))
+    shuffled_N = torch.argsort(noise.bits(1, key)[:, 0], stable=True)
+    rows_N = shuffled_N[torch.argsort(labels_N[shuffled_N], stable=True)]
+    sizes_K = labels_N.bincount()
+    begins_K = sizes_K.cumsum(0) - sizes_K
+    classes_N = labels_N[rows_N]
+    places_N = torch.arange(len(labels_N)) - begins_K[classes_N]
+    # how far down its class a sample stands: taken in this order, all classes go down together
+    depths_N = (2 * places_N + 1).double() / sizes_K[classes_N]
+    return rows_N[torch.argsort(depths_N, stable=True)[:count]]
+
+
+LOADERS: dict[DatasetName, Callable[[DatasetName, Path | None, int], Splits]] = {
+    name: _published if files else _digits for name, files in FILES.items()
+}

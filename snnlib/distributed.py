@@ -67,6 +67,15 @@ def total(world: World, values: Tensor) -> Tensor:
     return values
 
 
+def exact_total(world: World, values: Tensor) -> Tensor:
+    """Sum of whole numbers over all processes, known to each; int64."""
+    assert values.dtype == torch.int64, f"whole numbers are needed, not {values.dtype}"
+    values = values.to(world.device, copy=True)
+    if world.size > 1:
+        distributed.all_reduce(values)
+    return values
+
+
 def any_of(world: World, *flags: bool) -> tuple[bool, ...]:
     """Which flags are up on any process; one collective for all of them."""
     if world.size == 1:

@@ -24,7 +24,7 @@ Encode = Callable[[Tensor, noise.Key | None, int], Tensor]
 """(x_TBCHW, key, draw) to z_TBCHW; noise depends on key and draw only."""
 
 PLANES = 8
-_SLACK = 2.0**-10  # 255 (k/255) may come out just below k
+_SLACK = 2.0**-14  # 255 (k/255), and that moved by an epsilon, may come out just below k
 LATENCY_WIDTH = 0.5
 """Width of the soft spike, in steps, chosen by its effect.
 
@@ -51,12 +51,23 @@ def direct(x_TBCHW: Tensor, mean: tuple[float, ...] = (), std: tuple[float, ...]
     return (x_TBCHW - mean_C11) / std_C11
 
 
-def poisson(x_TBCHW: Tensor, key: noise.Key | None, draw: int) -> Tensor:
+def poisson(
+    x_TBCHW: Tensor, key: noise.Key | None, draw: int = 0, *, chance_TBCHW: Tensor | None = None
+) -> Tensor:
     """Spikes of probability x at every step, independently; backward `soft_poisson`.
 
+    Args:
+        x_TBCHW: images.
+        key: what the noise depends on.
+        draw: how often the key was used before.
+        chance_TBCHW: uniform numbers in [0, 1) to use instead of the key's: a spike where they
+            are below x.
+
     Raises:
-        SnnlibError: without a key.
+        SnnlibError: without a key and without numbers.
     """
+    if chance_TBCHW is not None:
+        return _twin((chance_TBCHW < x_TBCHW).to(x_TBCHW.dtype), x_TBCHW, soft_poisson)
     if key is None:
         raise SnnlibError(
             "the poisson encoder draws keyed noise; call the network inside "
@@ -101,7 +112,7 @@ def phase(x_TBCHW: Tensor, *, weighted: bool = False) -> Tensor:
     """Bit plane k = t mod 8 + 1 of floor(255 x) at step t from 0; backward `soft_phase`.
 
     The code of SpikingJelly's WeightedPhaseEncoder of 8 phases for floor(255 x)/256 (Kim et al.
-    2018, section 3). A level counts as reached from 2^-10 below.
+    2018, section 3). A level counts as reached from 2^-14 below.
 
     Args:
         x_TBCHW: images.
@@ -186,6 +197,7 @@ def bounds(spec: Encoder, channels: int) -> tuple[float | Tensor, float | Tensor
     if not isinstance(spec, Direct) or not spec.mean:
         return 0.0, 1.0
     encode = build(spec)
-    ends = (encode(torch.full((1, 1, channels, 1, 1), x), None, 0)[0, 0] for x in (0.0, 1.0))
+    images = (torch.full((1, 1, channels, 1, 1), x, dtype=torch.float64) for x in (0.0, 1.0))
+    ends = (encode(image, None, 0)[0, 0] for image in images)
     low, high = (end[0].item() if len(spec.mean) == 1 else end for end in ends)
     return low, high

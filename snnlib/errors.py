@@ -1,7 +1,9 @@
 """Errors of snnlib; jobs maps them to exit codes.
 
 SnnlibError
-├── DatasetMissing     the files of a dataset are not where they should be
+├── DatasetMissing     the files of a dataset are not where they should be, or are damaged
+├── Unreachable        a file is on no server that answers
+├── BrokenDownload     a download ended early or came damaged; trying again may help
 ├── NoGradient         a model gives no usable gradient with respect to its input
 ├── GuardBroken        an attack left its ball or range, made NaN, or changed the model
 └── NotFinite          a loss or an output is NaN or infinite
@@ -13,7 +15,15 @@ class SnnlibError(Exception):
 
 
 class DatasetMissing(SnnlibError):
-    """The files of a dataset are absent; the message says which and where to put them."""
+    """Files of a dataset are absent or damaged; the message says which, and what brings them."""
+
+
+class Unreachable(SnnlibError):
+    """No server of a file answers, or none has it."""
+
+
+class BrokenDownload(SnnlibError):
+    """A download ended early or did not have its checksum; the next one goes on or starts anew."""
 
 
 class NoGradient(SnnlibError):

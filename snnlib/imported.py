@@ -102,7 +102,8 @@ def from_state_dict(
     """The state dict of `models.table.layers(spec, shape, classes)` from a published one.
 
     Args:
-        state: by the names module.layers.N.weight and so on.
+        state: by the names module.layers.N.weight and so on, or the same without `module.`;
+            float32 or float64.
         spec: the network that it belongs to.
         shape: of an image, [C, H, W].
         classes: K.
@@ -111,7 +112,12 @@ def from_state_dict(
         SnnlibError: it belongs to another network, a value is not finite, or the network does
             not fit the image.
     """
-    return _converted(state, _entries(spec, shape, classes))
+    named = {_full(key): value for key, value in state.items()}
+    return _converted(named, _entries(spec, shape, classes))
+
+
+def _full(key: object) -> object:
+    return f"module.{key}" if str(key).startswith("layers.") else key
 
 
 def from_nds(
@@ -259,7 +265,9 @@ def _checked(key: str, found: object, entry: _Entry) -> Tensor:
         raise SnnlibError(
             f"{key}: expected the shape {list(entry.shape)}, found {list(found.shape)}"
         )
-    if found.dtype != entry.dtype or found.layout != torch.strided:
+    same = found.dtype == entry.dtype
+    wider = (found.dtype, entry.dtype) == (torch.float64, torch.float32)
+    if not (same or wider) or found.layout != torch.strided:
         raise SnnlibError(f"{key}: expected {entry.dtype}, found {found.dtype} ({found.layout})")
     if not bool(found.isfinite().all()):
         raise SnnlibError(f"{key}: expected finite numbers, found NaN or infinity")

@@ -168,19 +168,18 @@ class KeyedDropout(nn.Module):
         Raises:
             SnnlibError: in training without a key.
         """
-        if not self.training:
+        if not self.training or self.p == 0:
             return x_TB
         if self.key is None:
             raise SnnlibError(
-                f"layer {self.name}: dropout has no key in training; set its attribute `key` "
-                "before each forward pass, or call the network in evaluation mode"
+                f"layer {self.name}: dropout has no key in training; call the network inside "
+                "`with classifier.keyed(Key(seed=..., stream=..., samples_B=...)):`, or in evaluation"
             )
         own = replace(self.key, stream=f"{self.key.stream}/{self.name}")
         steps, batch, *shape = x_TB.shape
         assert len(own.samples_B) == batch, "one key for each sample"
-        dropped_BT = noise.bernoulli((steps, *shape), self.p, own, self.draw)
-        kept_TB = ~dropped_BT.transpose(0, 1)
-        return x_TB * (kept_TB.to(x_TB.dtype) / (1 - self.p))
+        kept_BT = noise.bernoulli((steps, *shape), 1 - self.p, own, self.draw)
+        return x_TB * kept_BT.transpose(0, 1).to(x_TB.dtype).mul_(1 / (1 - self.p))
 
     def extra_repr(self) -> str:
         """What print shows."""

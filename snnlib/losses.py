@@ -1,4 +1,8 @@
-"""Losses of a network's response, one value per sample."""
+"""Losses of a network's response, one value per sample.
+
+Called alone, with given output traces a_TBK: `kernel(Response(current_TBK=a, readout_TBK=a,
+target_T=target_trace(T, tau_s)), labels_B)`. `SpikingClassifier.response` makes such a response.
+"""
 
 from collections.abc import Callable
 
@@ -6,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from snnlib.errors import SnnlibError
 from snnlib.psp import psp
 from snnlib.response import Response
 from snnlib.spec.attack import AttackLoss
@@ -56,6 +61,9 @@ def kernel(response: Response, labels_B: Tensor) -> Tensor:
 
 def _target(response: Response) -> Tensor:
     assert response.target_T is not None, "only networks that are read by traces have a target"
+    steps, expected = len(response.readout_TBK), len(response.target_T)
+    if steps != expected:
+        raise SnnlibError(f"the network was built for {expected} steps, its input has {steps}")
     return response.target_T.to(response.readout_TBK)
 
 

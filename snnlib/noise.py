@@ -113,7 +113,8 @@ def bernoulli(shape: Sequence[int], p: float, key: Key, draw: int = 0) -> Tensor
     return (quarters < below - STEPS // 2).reshape(-1, *shape)
 
 
+@lru_cache(maxsize=2)  # every step asks for the order of its epoch
 def permutation(seed: int, epoch: int, count: int) -> Tensor:
-    """The order of `count` training samples in an epoch, int64 [N] on the CPU."""
+    """The order of `count` training samples in an epoch, int64 [N] on the CPU; not to be changed."""
     key = Key(seed=seed, stream="order", samples_B=torch.arange(count))
     return torch.argsort(bits(1, key, epoch)[:, 0], stable=True)

@@ -14,11 +14,11 @@ Parameters = Iterator[Parameter]
 
 
 def _adam(parameters: Parameters, lr: float, weight_decay: float) -> optim.Optimizer:
-    return optim.Adam(parameters, lr=lr, weight_decay=weight_decay)
+    return optim.Adam(parameters, lr=lr, weight_decay=weight_decay, fused=True)
 
 
 def _adamw(parameters: Parameters, lr: float, weight_decay: float) -> optim.Optimizer:
-    return optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
+    return optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=True)
 
 
 def _sgd(parameters: Parameters, lr: float, weight_decay: float) -> optim.Optimizer:
@@ -30,6 +30,7 @@ OPTIMISERS: dict[Optimiser, Callable[[Parameters, float, float], optim.Optimizer
     "adamw": _adamw,
     "sgd": _sgd,
 }
+"""(parameters, learning rate, weight decay) to an optimiser of them."""
 
 
 def step(

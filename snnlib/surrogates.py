@@ -39,8 +39,8 @@ class ATan(surrogate.ATan):  # type: ignore[misc]
 
     def profile_(self, u: Tensor) -> Tensor:
         """Overwrite u by 1 / (1 + (pi/2 alpha u)^2)."""
-        width = math.pi / 2 * self.alpha
-        return torch.addcmul(u.new_ones(()), u, u, value=width * width, out=u).reciprocal_()
+        u.mul_(math.pi / 2 * self.alpha)
+        return u.mul_(u).add_(1).reciprocal_()  # in SpikingJelly's order, hence with its bits
 
     def derivative(self, u: Tensor) -> Tensor:
         """The surrogate derivative at u."""

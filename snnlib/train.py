@@ -131,6 +131,7 @@ class Training:
         self._optimiser = OPTIMISERS[regime.optimiser](
             self.module.parameters(), float(regime.lr), float(regime.weight_decay)
         )
+        self._orders: dict[int, Tensor] = {}
         self._progress = _Progress()
         self.is_best = False
 
@@ -212,12 +213,17 @@ class Training:
         progress.seconds += time.perf_counter() - began
         return StepResult(loss=loss_sum / count, samples=count)
 
+    def _order(self, epoch: int) -> Tensor:
+        """The order of training samples in an epoch, computed once for each."""
+        if self._orders.get(epoch) is None:
+            self._orders = {epoch: noise.permutation(self.spec.seed, epoch, len(self._train))}
+        return self._orders[epoch]
+
     def _rows(self) -> tuple[Tensor, float, int]:
         """This process's rows of the training split, their weight, and the global batch size."""
         size = self.spec.regime.batch_size
-        order = noise.permutation(self.spec.seed, self.epoch, len(self._train))
         begin = self.step % self.steps_per_epoch * size
-        chosen = order[begin : begin + size]
+        chosen = self._order(self.epoch)[begin : begin + size]
         own = chosen.tensor_split(self.world.size)[self.world.rank]
         if len(own):
             return own.to(self.world.device), 1.0, len(chosen)
@@ -232,7 +238,7 @@ class Training:
             return noise.Key(seed=seed, stream=stream, samples_B=samples_B)
 
         augment = AUGMENTATIONS[self.spec.dataset.augment]
-        z = augment(self._train.images_NCHW[rows], key("augment"), epoch)
+        z = augment(self._train.images(rows), key("augment"), epoch)
         self.module.train()
         with self.module.keyed(key(f"training/{epoch}")):
             space: Space = "pixel"
@@ -262,7 +268,7 @@ class Training:
         key = noise.Key(seed=0, stream="layout", samples_B=self._train.indices_N[:1])
         wrapped.eval()
         with self.module.keyed(key):
-            first: Response = wrapped(self._train.images_NCHW[:1], "pixel")
+            first: Response = wrapped(self._train.images(slice(1)), "pixel")
             torch.autograd.backward(first.logits.sum())
         self._optimiser.zero_grad()
         return wrapped

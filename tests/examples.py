@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import identity, ledger, records
-from jobs.cell import Cell, Resources
+from jobs.cell import Cell, Parent, Resources
 from jobs.layout import RunRoot, SubmissionFiles
 from jobs.ledger import Cluster
 from jobs.records import Record, Row
@@ -37,7 +37,7 @@ def cell(
         training=training,
         attacks=(FGSM(),),
         epsilons=EPSILONS,
-        parent=parent,
+        parents=() if parent is None else (Parent(cell=parent),),
         **more,
     )
 

@@ -17,8 +17,10 @@ WORKER_SIDE = {
         "cell_run",
         "train_cell",
         "evaluate_cell",
+        "stage_cell",
         "checkpoint",
         "convert",
+        "fetch",
     )
 }
 TORCH_FREE = ("snnlib.spec", "snnlib.errors")

@@ -8,6 +8,7 @@ import pytest
 from jobs import doctor
 from jobs.doctor import Finding, examine, site_or_empty
 from jobs.site import Site
+from snnlib.spec.data import FILES
 from tests.fake_slurm import FakeSlurm
 
 
@@ -19,7 +20,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def look(root: Path, **env: str) -> dict[str, Finding]:
-    return {finding.name: finding for finding in examine(root, env={"PATH": "/nowhere", **env})}
+    found = examine(root, root / "datasets", env={"PATH": "/nowhere", **env})
+    return {finding.name: finding for finding in found}
 
 
 @pytest.mark.usefixtures("quick")
@@ -34,7 +36,7 @@ def test_a_sound_machine(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_real_probe_imports_torch_in_a_child(tmp_path: Path) -> None:
-    found = {f.name: f for f in examine(tmp_path, env=dict(os.environ))}
+    found = {f.name: f for f in examine(tmp_path, tmp_path, env=dict(os.environ))}
     assert found["torch"].status == "ok"
     assert found["gpus"].found
 
@@ -55,6 +57,16 @@ def test_every_bad_finding_has_a_way_out(tmp_path: Path) -> None:
     assert {finding.name for finding in bad} >= {"site.yaml", "submissions"}
     assert all(finding.way_out for finding in bad)
     assert "others can write 1 folders" in found["submissions"].found
+
+
+@pytest.mark.usefixtures("quick")
+def test_data_sets_that_are_there(tmp_path: Path) -> None:
+    (tmp_path / "datasets").mkdir()
+    for name in FILES["svhn"]:
+        (tmp_path / "datasets" / name).touch()
+    found = look(tmp_path)["data sets"].found
+    assert f"{tmp_path}/datasets: digits, svhn; " in found
+    assert found.endswith("brings mnist, fashion_mnist, cifar10, cifar100")
 
 
 @pytest.mark.parametrize(

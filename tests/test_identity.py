@@ -133,6 +133,26 @@ def test_what_enters_an_attack_id(other: Evaluation, is_same: bool) -> None:
     assert (len(ids) == 1) == is_same
 
 
+def test_the_usual_number_for_validation_is_no_part_of_an_id() -> None:
+    unset, usual, other = (
+        dataclasses.replace(CLEAN, dataset=Dataset(name="cifar10", validation=count))
+        for count in (None, 5000, 1000)
+    )
+    assert identity.training_id(unset) == identity.training_id(usual) == "47e34ff000d09890"
+    assert identity.training_id(other) == "f74caac835d9659c"
+    assert identity.restore(json.loads(identity.canonical(other))) == other
+
+
+def test_an_attack_id_knows_the_samples_for_validation() -> None:
+    def ids(count: int, split: str) -> list[str]:
+        data = {"name": "mnist", "validation": count}
+        model, evaluation = {"name": "hosnn_mnist"}, {"split": split}
+        return list(cell(dataset=data, model=model, evaluation=evaluation).attack_ids)
+
+    assert ids(5000, "test") == ids(1000, "test")
+    assert not set(ids(5000, "validation")) & set(ids(1000, "validation"))
+
+
 @pytest.mark.parametrize("spec", SPECS)
 def test_training_specs_are_read_back(spec: TrainingSpec) -> None:
     data = json.loads(identity.canonical(spec))

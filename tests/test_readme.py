@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from jobs.cli import COMMANDS
 from jobs.manifest import parse
@@ -24,6 +25,12 @@ def test_its_layer_table_fits() -> None:
     assert cell.training.model.name == "layers"
 
 
+def test_its_example_runs() -> None:
+    found: dict[str, Any] = {}
+    exec(blocks("python")[1], found)
+    assert found["found"].z.shape == (4, 1, 28, 28)
+
+
 def test_its_site_file_is_read(tmp_path: Path) -> None:
     from jobs.site import load
 
@@ -40,5 +47,6 @@ def test_its_commands_exist() -> None:
 
 def test_its_files_exist() -> None:
     root = Path(__file__).resolve().parent.parent
-    for name in re.findall(r"\]\(([^)]+)\)", README):
+    prose = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
+    for name in re.findall(r"\]\(([^)]+)\)", prose):
         assert (root / name).exists(), name

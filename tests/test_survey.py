@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from jobs import attempts, files, ledger, liveness, processes, records, survey
+from jobs.cell import stage_key
 from jobs.index import TICK_NS, Index
-from jobs.layout import RunRoot
+from jobs.layout import CellFiles, RunRoot
 from jobs.scheduler import Answer
 from jobs.slurm_text import JobAnswer, Limits
+from snnlib.spec.stage import NDSStage
 from tests.examples import cell, finish, record, run_root, submission
 
 ONE = cell()
@@ -142,6 +144,30 @@ def test_a_torn_index_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
     with root.index.open("ab") as file:
         file.write(b'{"id": "torn')
     assert Index(root).entries.keys() == {ONE.training_id}
+
+
+def test_recorded_stages_are_rows_of_cells_that_want_them(tmp_path: Path) -> None:
+    root = run_root(tmp_path)
+    wants = replace(ONE, stages=(NDSStage(), NDSStage(quantity="trace")))
+    membrane, trace = wants.stage_ids
+    finish(root, ONE, attacks=1)
+    stages = root.cell(ONE.training_id).stages
+    stages.mkdir()
+    for name in (f"{membrane}.json", f"{trace}.safetensors", "0123456789abcdef.json"):
+        (stages / name).write_text("{}")
+    (known,) = survey.progress(root, [wants], Index(root)).values()
+    assert known.rows == {ONE.rows[0], stage_key(membrane)}
+    (known,) = survey.progress(root, [replace(wants, stages=()), wants], settled(root)).values()
+    assert known.rows == {ONE.rows[0], stage_key(membrane)}
+
+
+def test_cells_without_stages_never_look_for_any(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = run_root(tmp_path)
+    finish(root, ONE)
+    monkeypatch.setattr(CellFiles, "stage", None)
+    assert survey.progress(root, [ONE], settled(root))[ONE.training_id].rows == {*ONE.rows}
 
 
 def test_a_deleted_training_is_new_again(tmp_path: Path) -> None:

@@ -1,18 +1,21 @@
 """Whether a work order can and need run, and what its ranks are told."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
-from jobs import attempts, ledger, records, task
+from jobs import attempts, identity, ledger, records, task
 from jobs.layout import RunRoot
 from jobs.request import work_order
 from jobs.task import TaskRun, obstacle
+from snnlib.spec.stage import NDSStage
 from tests.examples import EPSILONS, cell, finish, record, run_root, submission
 
 ONE = cell()
 ORDER = work_order(ONE, ONE.rows)
+STAGE = identity.stage_id(NDSStage())
 
 
 @pytest.fixture
@@ -37,6 +40,40 @@ def test_an_untrained_parent_is_an_obstacle(root: RunRoot) -> None:
     assert f"parent {ONE.training_id} is not trained" in str(obstacle(root, paths, 0, order))
     finish(root, ONE)
     assert obstacle(root, paths, 0, order) is None
+
+
+def test_a_parent_without_its_signature_is_an_obstacle(root: RunRoot) -> None:
+    child = cell(1)
+    steered = replace(child.training, nds=f"{ONE.training_id}/{STAGE}")
+    child = replace(child, training=steered)
+    order, paths = work_order(child, child.rows), submission(root, [child])
+    assert f"parent {ONE.training_id} is not trained" in str(obstacle(root, paths, 0, order))
+    finish(root, ONE)
+    found = obstacle(root, paths, 0, order)
+    assert found == f"its parent {ONE.training_id} has no signature yet"
+    collect(root)
+    assert obstacle(root, paths, 0, order) is None
+
+
+def collect(root: RunRoot) -> None:
+    """Put the record of a signature on disk."""
+    path = root.cell(ONE.training_id).stage(STAGE)
+    path.parent.mkdir()
+    path.write_text("{}")
+
+
+def test_an_order_is_unfinished_while_a_stage_is_missing(root: RunRoot) -> None:
+    source = replace(ONE, stages=(NDSStage(),))
+    order = work_order(source, source.wanted)
+    finish(root, ONE)
+    assert task.unfinished(root, order)
+    collect(root)
+    assert not task.unfinished(root, order)
+
+
+def test_an_order_of_an_older_version_wants_no_stages(root: RunRoot) -> None:
+    finish(root, ONE)
+    assert not task.unfinished(root, {k: v for k, v in ORDER.items() if k != "stages"})
 
 
 def test_a_cancelled_submission_starts_nothing(root: RunRoot) -> None:

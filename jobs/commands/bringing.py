@@ -1,21 +1,70 @@
-"""import: bring a published checkpoint or signature into the run root."""
+"""fetch: bring data sets to this machine. import: a published checkpoint or signature."""
 
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from jobs import situation
+from jobs import situation, views
 from jobs.commands import context
 from jobs.console import Console
-from jobs.errors import EnvironmentFault, UsageError
+from jobs.errors import EnvironmentFault, TryLater, UsageError
 from jobs.identity import plain
+from jobs.messages import unknown_word
 from jobs.snapshot import CHECKOUT
+from snnlib.spec.data import FILES
 from snnlib.spec.model import PUBLISHED, HoSNN
 from snnlib.spec.neuron import TALIF, TraceLIF
+
+
+def fetch(args: Namespace, console: Console) -> int:
+    """Download data sets that are not there or not whole, and verify them."""
+    where = context.place(args)
+    for name in args.datasets:
+        if name not in FILES:
+            raise UsageError(unknown_word(name, [*FILES], "data set"))
+    _fetched({"names": args.datasets, "folder": where.data}, console)
+    console.data(f"data sets lie under {where.data}")
+    console.data(f"next: {context.command('plan', 'my.yaml')}")
+    return 0
+
+
+def _fetched(order: dict[str, object], console: Console) -> None:
+    """Let the child process fetch, and tell how far it is."""
+    argv = [sys.executable, "-P", "-m", "jobs.fetch", json.dumps(order)]
+    env = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    with tempfile.TemporaryFile("w+") as errors:
+        with subprocess.Popen(
+            argv, env=env, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as child:
+            assert child.stdout is not None
+            for line in child.stdout:
+                _tell(json.loads(line), console)
+        errors.seek(0)
+        said = errors.read().strip()
+    if child.returncode == TryLater.exit_code:
+        raise TryLater(said)
+    if child.returncode == EnvironmentFault.exit_code:
+        raise EnvironmentFault(said)
+    if child.returncode:
+        last = (said.splitlines() or [f"exit {child.returncode}"])[-1]
+        raise EnvironmentFault(f"fetching ended with: {last}")
+
+
+def _tell(line: dict[str, Any], console: Console) -> None:
+    if "file" in line:
+        total = f" of {line['total'] / 1e6:,.1f}" if line["total"] else ""
+        console.progress(f"{line['file']}: {line['done'] / 1e6:,.1f}{total} MB")
+    elif not FILES[line["name"]]:
+        console.data(f"{line['name']}: comes with the program")
+    else:
+        count = line["downloaded"]
+        done = f"{views.count(count, 'file')} downloaded, " if count else ""
+        console.data(f"{line['name']}: {done}there and whole")
 
 
 def import_(args: Namespace, console: Console) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from jobs import finding, ledger, site, situation
+from jobs import datasets, finding, ledger, site, situation
 from jobs.attempts import Attempt
 from jobs.cell import Cell, Manifest
 from jobs.errors import EnvironmentFault, UsageError
@@ -173,6 +173,31 @@ def cluster(where: Place, name: str, args: Namespace) -> Cluster:
             )
         return "slurm"
     return "debug" if chosen == "debug" else "local"
+
+
+def absent_data(where: Place, items: Sequence[Planned]) -> tuple[str, str]:
+    """What is wrong if cells to be sent lack data sets, and the command that brings them.
+
+    Returns:
+        Both empty if nothing is absent.
+    """
+    cells = [item.cell for item in items if item.action in SENT]
+    names = datasets.absent(cells, Path(where.data))
+    if not names:
+        return "", ""
+    verb = "is" if len(names) == 1 else "are"
+    return f"{', '.join(names)} {verb} not, or not whole, in {where.data}", command("fetch", *names)
+
+
+def check_data(where: Place, items: Sequence[Planned]) -> None:
+    """Refuse to send cells whose data sets are not there.
+
+    Raises:
+        EnvironmentFault: with the command that brings them.
+    """
+    fault, fetch = absent_data(where, items)
+    if fault:
+        raise EnvironmentFault(f"{fault}; jobs never download, so run first: {fetch}")
 
 
 def check_machine(items: Sequence[Planned]) -> None:

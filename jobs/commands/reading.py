@@ -252,7 +252,7 @@ def doctor(args: Namespace, console: Console) -> int:
 
     where = finding.place(args.root, args.data, checks.site_or_empty(os.environ), os.environ)
     console.progress("asking Python, torch, SLURM and the filesystem …")
-    found = checks.examine(where.root.path, env=os.environ)
+    found = checks.examine(where.root.path, Path(where.data), env=os.environ)
     marks = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
     for one in found:
         console.data(f"{marks[one.status]}  {one.name:<14} {one.found}")

@@ -8,13 +8,14 @@ from pathlib import Path
 from jobs import finding, sending, views
 from jobs.cell import Cell, Manifest
 from jobs.commands import context
-from jobs.commands.context import command
+from jobs.commands.context import View, command
 from jobs.commands.tables import collect_and_show
 from jobs.commands.waiting import wait
 from jobs.console import Console
-from jobs.errors import UsageError
+from jobs.errors import EnvironmentFault, UsageError
 from jobs.finding import Place
 from jobs.layout import RunRoot
+from jobs.plan import Planned
 from jobs.sending import Options
 
 QUICKSTART = finding.MANIFESTS / "quickstart.yaml"
@@ -32,7 +33,7 @@ def run(args: Namespace, console: Console) -> int:
     with tempfile.TemporaryDirectory(prefix="spikegrid-") as folder:
         console.note(f"scratch run: nothing is recorded under {where.root.path}")
         scratch = replace(where, root=RunRoot(Path(folder)))
-        _lend_parent(where, scratch, cell)
+        _lend_parents(where, scratch, cell)
         short = _shortened(cell, args.epochs, args.samples)
         code, reason = _run(scratch, replace(home, cells=(short,)), args, console)
     console.data(f"{cell.label}: {reason} (scratch run, recorded nothing)")
@@ -49,19 +50,18 @@ def _shortened(cell: Cell, epochs: int | None, samples: int | None) -> Cell:
     return replace(cell, training=training, evaluation=evaluation)
 
 
-def _lend_parent(where: Place, scratch: Place, cell: Cell) -> None:
-    """Let a scratch run start from a parent that is trained in the real run root."""
-    if cell.parent is None:
-        return
-    own = where.root.cell(cell.parent.training_id)
-    if not own.training.exists():
-        raise UsageError(
-            f"{cell.label}: its parent {cell.parent.label} is not trained yet; "
-            f"run that first: {command('run', cell.parent.label)}"
-        )
-    lent = scratch.root.cell(cell.parent.training_id).folder
-    lent.parent.mkdir(parents=True)
-    lent.symlink_to(own.folder)
+def _lend_parents(where: Place, scratch: Place, cell: Cell) -> None:
+    """Let a scratch run start from parents that are trained in the real run root."""
+    for parent in {parent.cell.training_id: parent.cell for parent in cell.parents}.values():
+        own = where.root.cell(parent.training_id)
+        if not own.training.exists():
+            raise UsageError(
+                f"{cell.label}: its parent {parent.label} is not trained yet; "
+                f"run that first: {command('run', parent.label)}"
+            )
+        lent = scratch.root.cell(parent.training_id).folder
+        lent.parent.mkdir(parents=True, exist_ok=True)
+        lent.symlink_to(own.folder)
 
 
 def _run(where: Place, manifest: Manifest, args: Namespace, console: Console) -> tuple[int, str]:
@@ -70,13 +70,21 @@ def _run(where: Place, manifest: Manifest, args: Namespace, console: Console) ->
     args.only = None
     view = context.view(where, manifest, args, max_age=0.0, retry_failed=True)
     context.check_machine(view.items)
+    context.check_data(where, view.items)
     options = Options(cluster="debug", data=where.data, echo=console.echo)
     sending.send(where.root, manifest, view.items, view.seen, where.site, options)
     after = context.view(where, manifest, args, max_age=0.0)
     after.index.save()
     item = after.items[-1]
-    code = 1 if item.action == "give_up" or item.state == "failed" else 0
+    code = _code(after, item) if item.action == "give_up" or item.state == "failed" else 0
     return code or (0 if item.action == "done" else 4), f"{item.state} · {item.reason}"
+
+
+def _code(view: View, item: Planned) -> int:
+    """Exit code of a failed cell: whether it was the machine's fault, its data's among them."""
+    kind = view.last[item.cell.training_id].signature.partition(":")[0]
+    faults = {"DatasetMissing", "EnvironmentFault"}
+    return EnvironmentFault.exit_code if kind in faults else 1
 
 
 def demo(args: Namespace, console: Console) -> int:

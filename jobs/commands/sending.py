@@ -26,6 +26,9 @@ def plan(args: Namespace, console: Console) -> int:
     """Print what submit would do; writes nothing, runs nothing."""
     where = context.place(args)
     view = context.view(where, finding.manifest(args.manifest, where.root), args, max_age=None)
+    fault, fetch = context.absent_data(where, view.items)
+    if fault:
+        console.note(f"{fault}; submit would refuse")
     if args.json:
         cells = [views.as_data(i, view.last.get(i.cell.training_id)) for i in view.items]
         console.json({"manifest": view.manifest.name, "cells": cells})
@@ -33,7 +36,8 @@ def plan(args: Namespace, console: Console) -> int:
     console.data(_described(view, where, Options(cluster="slurm", limit=args.limit)))
     sent = any(item.action in SENT for item in view.items)
     only = ["--only", args.only] if args.only else []
-    console.data(f"next: {command('submit' if sent else 'status', args.manifest, *only)}")
+    follow = command("submit" if sent else "status", args.manifest, *only)
+    console.data(f"next: {fetch or follow}")
     return 0
 
 
@@ -133,6 +137,7 @@ def _submit(where: Place, manifest: Manifest, args: Namespace, console: Console)
     )
     if chosen != "slurm":
         context.check_machine(view.items)
+    context.check_data(where, view.items)
     options = Options(
         cluster=chosen,
         max_parallel=args.max_parallel or where.site.profile(None).slots,
@@ -183,14 +188,16 @@ def _check_hours(view: View, where: Place, options: Options, most: float | None)
 
 def _sent_text(view: View, sent: Sent | None, cluster: Cluster) -> list[str]:
     waiting = sum(item.action == "wait" for item in view.items)
-    blocked = sum(item.action == "blocked" for item in view.items)
+    blocked = sum(item.action == "blocked" and not item.follows for item in view.items)
+    following = sum(item.follows > 0 for item in view.items)
     done = sum(item.action == "done" for item in view.items)
     given_up = sum(item.action == "give_up" for item in view.items)
     rest = [
         f"{number} {what}"
         for number, what in (
             (waiting, "on the way"),
-            (blocked, "waiting for their parents (run resume when those are trained)"),
+            (following, "of them after their parents"),
+            (blocked, "waiting for parents that were not sent"),
             (done, "done"),
             (given_up, "given up"),
         )

@@ -1,7 +1,14 @@
 """Attacks along the sign of the input gradient, in any perturbation space.
 
 z is a point of the attack's space (`SpikingClassifier.lift`): images [B, C, H, W] in `pixel`, else
-[T, B, C, H, W]. Radii and step lengths are in units of the input range [0, 1].
+[T, B, C, H, W], time first. Radii and step lengths are in the units of that space: of the range
+[0, 1], or in `encoded` those of the encoder's output, i.e. of normalised images under
+`Direct(mean, std)`, where a pixel's 8/255 is 8/255/std.
+
+The functions use the network in the mode it is in; call them inside `classifier.frozen(model)`, which
+sets evaluation mode and keeps parameters without gradients. `key` (`noise.Key(seed=..., stream=...,
+samples_B=...)`) seeds what is random. For given noise there are `from_signs` (R-FGSM with given signs)
+and `ascend` (PGD or BIM from a given start).
 """
 
 from collections.abc import Iterator, Sequence

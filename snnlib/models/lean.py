@@ -1,11 +1,13 @@
-"""A convolution for a CPU whose backward pass leaves out products with zeros.
+"""Convolution, batch norm and max pool of residual networks, made lean on a CPU.
 
 Deep layers of ImageNet networks see 32x32 images as feature maps of 1x1, where all taps of a kernel
-but the middle one meet padding, and a strided first layer spends most of its time on the gradient
-of three channels. The forward pass and all gradients that training needs keep PyTorch's bits. Only
-where the weights need no gradient, in attacks, does the input's gradient differ, by rounding.
+but the middle one meet padding; a strided first layer spends most of its time on the gradient of
+three channels; a normalisation with fixed statistics is a product; a max pool is vectorised over
+channels only. Everything going forward and all gradients that training needs keep PyTorch's bits.
+Only where the weights need no gradient, in attacks, does the input's gradient differ, by rounding.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,6 +20,8 @@ from snnlib.doors import layer
 
 _FEW_CHANNELS = 4
 """Up to so many input channels PyTorch's input gradient is slower than a product and a fold."""
+_AT_ONCE = 8
+"""Images folded at once: their products with all taps stay in the cache."""
 
 
 class LeanConv2d(layer.Conv2d):  # type: ignore[misc]
@@ -53,55 +57,116 @@ class _LeanConv2d(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         x, weight = ctx.saved_tensors
         needs_x, needs_weight = ctx.needs_input_grad[:2]
-        single = grad.shape[2:] == (1, 1)
         grad_x = grad_weight = None
-        if needs_x and needs_weight:  # training: PyTorch's own bits
-            grad_x = conv2d_input(x.shape, weight, grad, ctx.stride, ctx.padding)  # type: ignore[no-untyped-call]
-        elif needs_x and single:
-            grad_x = _single_input_gradient(x, weight, grad, ctx.padding)
+        if needs_x and not needs_weight and x.shape[1] <= _FEW_CHANNELS:
+            grad_x = _folded_input_gradient(x, weight, grad, ctx.stride, ctx.padding)
+        elif needs_x and not needs_weight and x.shape[2:] == (1, 1):
+            top, left = ctx.padding
+            grad_x = (grad.flatten(1) @ weight[:, :, top, left]).view_as(x)
         elif needs_x:
-            onto_taps = weight.flatten(1).t() @ grad.flatten(2)
-            grad_x = functional.fold(
-                onto_taps, x.shape[2:], weight.shape[2:], padding=ctx.padding, stride=ctx.stride
-            )
-        if needs_weight and single:
+            grad_x = conv2d_input(x.shape, weight, grad, ctx.stride, ctx.padding)  # type: ignore[no-untyped-call]
+        if needs_weight:
             grad_weight = _single_weight_gradient(x, weight, grad, ctx.padding)
         return grad_x, grad_weight, None, None
 
 
-def _single_input_gradient(
-    x: Tensor, weight: Tensor, grad: Tensor, padding: tuple[int, int]
+def _folded_input_gradient(
+    x: Tensor, weight: Tensor, grad: Tensor, stride: tuple[int, int], padding: tuple[int, int]
 ) -> Tensor:
-    """Gradient of the input of a kernel that is applied at one position."""
-    grad_x = torch.zeros_like(x)
-    seen, met = _overlap(grad_x, weight, padding)
-    seen.copy_((grad.flatten(1) @ met.flatten(1)).view_as(seen))
-    return grad_x
+    """Gradient of the input as what each tap gets of it, summed where taps overlap."""
+    taps = weight.flatten(1).t()
+    size = {"output_size": x.shape[2:], "kernel_size": weight.shape[2:]}
+    parts: tuple[Tensor, ...] = torch.split(grad.flatten(2), _AT_ONCE)
+    folded = [functional.fold(taps @ g, **size, padding=padding, stride=stride) for g in parts]
+    return torch.cat(folded)
 
 
 def _single_weight_gradient(
     x: Tensor, weight: Tensor, grad: Tensor, padding: tuple[int, int]
 ) -> Tensor:
     """Gradient of a kernel that is applied at one position: 0 where its taps meet padding."""
+    (top, left), (height, width) = padding, weight.shape[2:]
+    seen = x[:, :, : height - top, : width - left]
+    product = grad.flatten(1).t() @ seen.flatten(1)
     grad_weight = torch.zeros_like(weight)
-    seen, met = _overlap(x, grad_weight, padding)
-    met.copy_((grad.flatten(1).t() @ seen.flatten(1)).view_as(met))
+    met = grad_weight[:, :, top : top + seen.shape[2], left : left + seen.shape[3]]
+    met.copy_(product.view_as(met))
     return grad_weight
 
 
-def _overlap(x: Tensor, weight: Tensor, padding: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """The part of an image that a kernel's first position covers, and of the kernel."""
-    (top, left), (height, width) = padding, weight.shape[2:]
-    seen = x[:, :, : height - top, : width - left]
-    met = weight[:, :, top : top + seen.shape[2], left : left + seen.shape[3]]
-    return seen, met
+class LeanBatchNorm2d(layer.BatchNorm2d):  # type: ignore[misc]
+    """SpikingJelly's BatchNorm2d, [T, B, C, H, W] to the same shape, lean on a CPU."""
+
+    def super_forward(self, x: Tensor) -> Tensor:
+        """Normalise [T B, C, H, W]."""
+        fixed = not self.training and not self.weight.requires_grad
+        if not (fixed and x.requires_grad and x.device.type == "cpu"):
+            plain: Tensor = super().super_forward(x)
+            return plain
+        y: Tensor = _FixedNorm.apply(x, super().super_forward, self)  # type: ignore[no-untyped-call]
+        return y
+
+
+class _FixedNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, normalise: Callable[[Tensor], Tensor], norm: Any) -> Tensor:
+        ctx.save_for_backward(norm.weight, norm.running_var)
+        ctx.eps = norm.eps
+        return normalise(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        weight_C, variance_C = ctx.saved_tensors
+        scale_C = weight_C * (variance_C + ctx.eps).rsqrt()
+        return grad * scale_C[:, None, None], None, None
+
+
+class LeanMaxPool2d(layer.MaxPool2d):  # type: ignore[misc]
+    """SpikingJelly's MaxPool2d, [T, B, C, H, W] to [T, B, C, H', W'], lean on a CPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The largest value of each window; the gradient goes to the first of equals."""
+        if x.device.type != "cpu":
+            plain: Tensor = super().forward(x)
+            return plain
+        window = (self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+        y: Tensor = _MaxPool.apply(x.flatten(0, 1), window)  # type: ignore[no-untyped-call]
+        return y.reshape(*x.shape[:2], *y.shape[1:])
+
+
+class _MaxPool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, window: tuple[Any, ...]) -> Tensor:
+        y: Tensor
+        last = x.contiguous(memory_format=torch.channels_last)
+        y, indices = torch.ops.aten.max_pool2d_with_indices(last, *window)
+        ctx.save_for_backward(x, indices)
+        ctx.window = window
+        return y.contiguous()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        x, indices = ctx.saved_tensors
+        grad_x: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
+            grad, x, *ctx.window, indices.contiguous()
+        )
+        return grad_x, None
+
+
+_LEAN: dict[Any, Any] = {
+    layer.Conv2d: LeanConv2d,
+    layer.BatchNorm2d: LeanBatchNorm2d,
+    layer.MaxPool2d: LeanMaxPool2d,
+}
 
 
 def make_lean(network: nn.Module) -> None:
-    """Give every convolution of SpikingJelly in a network the lean backward pass.
+    """Exchange the convolutions, batch norms and max pools of SpikingJelly in a network.
 
     Parameters, their names and everything computed going forward stay.
     """
     for module in network.modules():
-        if type(module) is layer.Conv2d:
-            module.__class__ = LeanConv2d  # it has no state of its own
+        if type(module) in _LEAN:
+            module.__class__ = _LEAN[type(module)]  # it has no state of its own

@@ -1,7 +1,8 @@
 """Spiking residual networks of SpikingJelly's model zoo, with the ImageNet stem.
 
 The builders draw weights from the CPU's default generator, by He's rule (fan_out), as the zoo does.
-State-dict names are the zoo's, so weights of system A (grad-obf-snn) load as they are.
+State-dict names are the zoo's, so weights of system A (grad-obf-snn) load once their prefix `snn.` is
+taken off.
 """
 
 from typing import Any
@@ -14,8 +15,6 @@ from snnlib.models.lean import make_lean
 from snnlib.spec.model import SEWResNet, SpikingResNet
 
 Shape = tuple[int, int, int]
-
-_POOLS = {"max": layer.MaxPool2d, "avg": layer.AvgPool2d}
 
 
 def sew_resnet(spec: SEWResNet, shape: Shape, classes: int) -> nn.Module:
@@ -33,7 +32,8 @@ def sew_resnet(spec: SEWResNet, shape: Shape, classes: int) -> nn.Module:
         A module from inputs [T, B, C, H, W] to currents [T, B, K].
     """
     network: Any = _from_zoo("model.sew_resnet", spec, shape, classes, cnf="ADD")
-    network.maxpool = _POOLS[spec.stem_pool](kernel_size=3, stride=2, padding=1, step_mode="m")
+    if spec.stem_pool == "avg":
+        network.maxpool = layer.AvgPool2d(kernel_size=3, stride=2, padding=1, step_mode="m")
     module: nn.Module = network
     return module
 

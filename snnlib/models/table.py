@@ -101,6 +101,8 @@ def layers(spec: HoSNN | LayerTable, shape: tuple[int, ...], classes: int) -> nn
 
     Weights start as published: convolutions uniformly in +-1/sqrt(n) for n inputs of a neuron
     (Kaiming, a = sqrt 5), linear layers normally with variance 2/n, both times `weight_scale`.
+    `imported.from_state_dict` makes published weights the state of the network, `double()` makes it
+    one of float64; in training each dropout needs its `key`.
 
     Args:
         spec: table, neurons and surrogate.
@@ -165,6 +167,16 @@ def constrain(network: nn.Module, weight_clip: float | None) -> None:
             module.weight.clamp_(-weight_clip, weight_clip)
         if callable(constrain_neuron := getattr(module, "constrain", None)):
             constrain_neuron()
+
+
+def trace_neurons(network: nn.Module) -> dict[str, neurons.TraceLIFNode]:
+    """Neurons that emit traces, by the names of their layers as in `set_nds`; none of a readout."""
+    return {
+        name.rpartition(".")[2]: neuron
+        for name, module in network.named_modules()
+        if isinstance(module, Weighted)
+        and isinstance(neuron := module._modules.get("neuron"), neurons.TraceLIFNode)
+    }
 
 
 def _adaptive(network: nn.Module) -> Iterator[tuple[str, Weighted, Any]]:

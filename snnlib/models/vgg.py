@@ -2,12 +2,27 @@
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from snnlib import neurons
 from snnlib.doors import layer, spikingjelly
 from snnlib.layers import KeyedDropout
 from snnlib.spec.model import SpikingVGG
+
+
+class _CellMeans(layer.AdaptiveAvgPool2d):  # type: ignore[misc]
+    """SpikingJelly's AdaptiveAvgPool2d; a map of 1x1 is repeated, whose gradient is a plain sum.
+
+    On a GPU PyTorch has no repeatable gradient for it, and refuses it in jobs. Images of 32x32
+    arrive here as 1x1.
+    """
+
+    def forward(self, x_TBCHW: Tensor) -> Tensor:
+        """Means of cells, [T, B, C, H, W] to [T, B, C, 7, 7]."""
+        if x_TBCHW.shape[3:] == (1, 1):
+            return x_TBCHW.expand(*x_TBCHW.shape[:3], *self.output_size)
+        means: Tensor = super().forward(x_TBCHW)
+        return means
 
 
 def spiking_vgg(spec: SpikingVGG, shape: tuple[int, int, int], classes: int) -> nn.Module:
@@ -31,6 +46,7 @@ def spiking_vgg(spec: SpikingVGG, shape: tuple[int, int, int], classes: int) -> 
     parts: Any = network
     if shape[0] != parts.features[0].in_channels:
         parts.features[0] = _first(shape[0], parts.features[0])
+    parts.avgpool = _CellMeans(parts.avgpool.output_size)
     for place, module in enumerate(parts.classifier):
         if isinstance(module, layer.Dropout):
             parts.classifier[place] = KeyedDropout(module.p, f"classifier.{place}")

@@ -5,7 +5,7 @@ computed again from them. All work is in place and, on a CPU, in blocks that sta
 Inside, samples and neurons are one axis each: [T, B, F] (without theta [T, 1, B F]).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import ceil
 from typing import Any, NamedTuple
 
@@ -52,6 +52,52 @@ def tsslbp(
 ) -> Tensor:
     """As `trace.tsslbp`."""
     return _run(_TSSLBP, current_TB, adaptation, _Layer(constants, spike, theta_gradient))
+
+
+class Seen(NamedTuple):
+    """States of a rectangle of samples and neurons, at all steps; to be read at once only.
+
+    Attributes:
+        membrane_Tb: before reset, [T, samples, neurons].
+        trace_Tb: [T, samples, neurons].
+        samples: which of the batch.
+        neurons: which of the layer, counted as one axis.
+    """
+
+    membrane_Tb: Tensor
+    trace_Tb: Tensor
+    samples: slice
+    neurons: slice
+
+
+@torch.no_grad()
+def watched(
+    current_TB: Tensor,
+    constants: Constants,
+    adaptation: Adaptation | None,
+    watch: Callable[[Seen], None],
+) -> Tensor:
+    """The traces of `bptt` without a gradient; membranes are shown on the way, never kept.
+
+    Args:
+        current_TB: I, [T, B, *shape].
+        constants: of the layer.
+        adaptation: theta and signature; thresholds stay at V_0 without.
+        watch: called for blocks that cover every sample and neuron once.
+    """
+    current_TBF = current_TB.flatten(2)
+    theta_F = nds_TF = None
+    if adaptation is not None:
+        theta_F, nds_TF = adaptation.theta.reshape(-1), adaptation.nds_T.flatten(1)
+    trace_TBF = torch.empty_like(current_TBF, memory_format=torch.contiguous_format)
+    scratch = _Scratch(trace_TBF)
+    for block in _blocks(current_TBF):
+        trace_Tb = block.of(trace_TBF)
+        membrane_Tb = scratch("membrane", trace_Tb.shape)
+        states_T = tuple(x.unbind() for x in (block.of(current_TBF), membrane_Tb, trace_Tb))
+        _advance(states_T, block.adaptation(theta_F, nds_TF), constants, scratch)
+        watch(Seen(membrane_Tb, trace_Tb, *block))
+    return trace_TBF.view(current_TB.shape)
 
 
 class _Layer(NamedTuple):

@@ -5,14 +5,13 @@ Each function makes a layer from its specification and a surrogate gradient of
 membrane until `reset`.
 """
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from snnlib.doors import neuron, surrogate
+from snnlib.doors import neuron
 from snnlib.spec.neuron import IF, LIF, ParametricLIF, ReLU
 
 
@@ -45,42 +44,38 @@ class _IntegrateAndFire(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x_TB: Tensor, v_B: Tensor, node: Any) -> tuple[Tensor, Tensor]:
-        u_TB, spikes_TB, after_B = (torch.empty_like(x) for x in (x_TB, x_TB, v_B))
-        for x_B, u_B, spikes_B in zip(x_TB, u_TB, spikes_TB, strict=True):
-            torch.add(v_B, x_B, out=u_B)
-            torch.ge(u_B, node.v_threshold, out=spikes_B)
-            # u - u s is exact; products with Booleans and masks take five times as long.
-            v_B = torch.addcmul(u_B, u_B, spikes_B, value=-1, out=after_B)
-        ctx.save_for_backward(u_TB, spikes_TB)
+        # Negated, one operation of torch resets the membrane: what is above -V stays.
+        minus_u_TB, spikes_TB = torch.empty_like(x_TB), torch.empty_like(x_TB)
+        minus_v_B = torch.neg(v_B)
+        for x_B, minus_u_B in zip(x_TB.unbind(), minus_u_TB.unbind(), strict=True):
+            torch.sub(minus_v_B, x_B, out=minus_u_B)
+            torch.threshold(minus_u_B, -node.v_threshold, 0, out=minus_v_B)
+        torch.le(minus_u_TB, -node.v_threshold, out=spikes_TB)
+        ctx.save_for_backward(minus_u_TB, spikes_TB)
         ctx.threshold, ctx.detach_reset = node.v_threshold, node.detach_reset
         ctx.function = node.surrogate_function
-        return spikes_TB, v_B
+        return spikes_TB, minus_v_B.neg_()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_TB: Tensor, carry_B: Tensor) -> tuple[Tensor, Tensor, None]:
-        u_TB, spikes_TB = ctx.saved_tensors
-        grad_u_TB = _slope_(u_TB - ctx.threshold, ctx.function)
+        minus_u_TB, spikes_TB = ctx.saved_tensors
+        grad_u_TB = _slope_(minus_u_TB + ctx.threshold, ctx.function)  # even functions
         if ctx.detach_reset:
             grad_u_TB *= grad_TB
         past_B = torch.empty_like(carry_B)
-        for t in reversed(range(len(u_TB))):
+        for t in reversed(range(len(grad_u_TB))):
             if not ctx.detach_reset:
-                torch.mul(carry_B, u_TB[t], out=past_B)
-                grad_u_TB[t] *= torch.sub(grad_TB[t], past_B, out=past_B)
+                grad_u_TB[t] *= grad_TB[t] + carry_B * minus_u_TB[t]
             torch.addcmul(carry_B, carry_B, spikes_TB[t], value=-1, out=past_B)
             carry_B = grad_u_TB[t].add_(past_B)
         return grad_u_TB, carry_B, None
 
 
 def _slope_(u: Tensor, function: Any) -> Tensor:
-    """Overwrite u by the surrogate derivative; ATan's has the bits of SpikingJelly's graph."""
-    if not isinstance(function, surrogate.ATan):
-        profile: Tensor = function.profile_(u)
-        return profile.mul_(function.scale)
-    half = function.alpha / 2
-    u.mul_(math.pi * half)
-    return u.mul_(u).add_(1).reciprocal_().mul_(half)
+    """Overwrite u by the surrogate derivative."""
+    profile: Tensor = function.profile_(u)
+    return profile if function.scale == 1 else profile.mul_(function.scale)
 
 
 def if_node(spec: IF, function: Any) -> nn.Module:

@@ -1,5 +1,6 @@
 """The layers of networks whose neurons exchange traces: LIF and threshold-adapting LIF."""
 
+from collections.abc import Callable
 from types import ModuleType
 
 import torch
@@ -11,6 +12,9 @@ from snnlib.neurons.trace import Adaptation, Constants
 from snnlib.spec.neuron import TALIF, Rule, ThetaGradient, TraceLIF
 from snnlib.surrogates import SpikeFunction
 
+Recorder = Callable[[Tensor, Constants, Adaptation | None], Tensor]
+"""(currents [T, B, *shape], constants, what moves the thresholds) to traces of that shape."""
+
 
 class TraceLIFNode(nn.Module):
     """LIF that emits traces of its spikes. No state is kept between calls.
@@ -19,6 +23,8 @@ class TraceLIFNode(nn.Module):
         surrogate_function: exchangeable between calls.
         gradient: `bptt` or `tsslbp`, exchangeable between calls.
         plain: compute the equations step by step instead of fused; equal up to rounding.
+        recorder: computes the traces in place of the layer, without a gradient, to see its states
+            (`fused.watched`); none unless set.
     """
 
     gradient: Rule
@@ -30,19 +36,31 @@ class TraceLIFNode(nn.Module):
         self.surrogate_function = surrogate_function
         self.gradient = spec.gradient
         self.plain = False
+        self.recorder: Recorder | None = None
 
     def adaptation(self, _current_TB: Tensor) -> Adaptation | None:
         """What moves the thresholds: nothing."""
         return None
 
     def forward(self, current_TB: Tensor) -> Tensor:
-        """Currents [T, B, *shape] to traces of the same shape."""
+        """Currents [T, B, *shape] to traces of the same shape.
+
+        Raises:
+            SnnlibError: `gradient` is no rule, or a signature does not fit the currents.
+        """
         adaptation = self.adaptation(current_TB)
+        if self.recorder is not None:
+            return self.recorder(current_TB, self.constants, adaptation)
         how: ModuleType = trace if self.plain else fused
         known = (current_TB, self.constants, self.surrogate_function, adaptation)
-        traces_TB: Tensor = (
-            how.bptt(*known) if self.gradient == "bptt" else how.tsslbp(*known, self.theta_gradient)
-        )
+        traces_TB: Tensor
+        match self.gradient:
+            case "bptt":
+                traces_TB = how.bptt(*known)
+            case "tsslbp":
+                traces_TB = how.tsslbp(*known, self.theta_gradient)
+            case unknown:
+                raise SnnlibError(f"gradient rule '{unknown}' is not known: bptt or tsslbp")
         return traces_TB
 
     def spike_counts(self, trace_TB: Tensor) -> Tensor:
@@ -80,7 +98,11 @@ class TALIFNode(TraceLIFNode):
         shape: tuple[int, ...],
         time_steps: int,
     ) -> None:
-        assert time_steps >= 1, "the signature of a TA-LIF layer needs the number of time steps"
+        if time_steps < 1 or not shape:
+            raise SnnlibError(
+                f"a ta_lif layer needs its shape and the number of time steps for its signature; "
+                f"got {list(shape)} and {time_steps}"
+            )
         super().__init__(spec, surrogate_function)
         self.theta_gradient = spec.theta_gradient
         self.theta = nn.Parameter(torch.full(shape, 1 / float(spec.tau_v)))

@@ -5,19 +5,52 @@ from typing import Literal, get_args
 
 from snnlib.spec.values import PositiveInt, Seed, Spec
 
-DatasetName = Literal["digits"]
-Augmentation = Literal["none", "shift"]
+DatasetName = Literal["digits", "mnist", "fashion_mnist", "svhn", "cifar10", "cifar100"]
+Augmentation = Literal["none", "shift", "flip", "crop", "crop_flip"]
 Split = Literal["test", "validation"]
 
-SHAPES: dict[DatasetName, tuple[int, int, int]] = {"digits": (1, 8, 8)}
-"""Image shape [C, H, W] of each dataset."""
-CLASSES: dict[DatasetName, int] = {"digits": 10}
-SIZES: dict[DatasetName, dict[str, int]] = {
-    "digits": {"train": 1197, "validation": 200, "test": 400}
+SHAPES: dict[DatasetName, tuple[int, int, int]] = {
+    "digits": (1, 8, 8),
+    "mnist": (1, 28, 28),
+    "fashion_mnist": (1, 28, 28),
+    "svhn": (3, 32, 32),
+    "cifar10": (3, 32, 32),
+    "cifar100": (3, 32, 32),
 }
-"""Number of samples of each split."""
+"""Image shape [C, H, W] of each dataset."""
+CLASSES: dict[DatasetName, int] = {
+    "digits": 10,
+    "mnist": 10,
+    "fashion_mnist": 10,
+    "svhn": 10,
+    "cifar10": 10,
+    "cifar100": 100,
+}
+SIZES: dict[DatasetName, dict[str, int]] = {
+    "digits": {"train": 1197, "validation": 200, "test": 400},
+    "mnist": {"train": 55_000, "validation": 5_000, "test": 10_000},
+    "fashion_mnist": {"train": 55_000, "validation": 5_000, "test": 10_000},
+    "svhn": {"train": 68_257, "validation": 5_000, "test": 26_032},
+    "cifar10": {"train": 45_000, "validation": 5_000, "test": 10_000},
+    "cifar100": {"train": 45_000, "validation": 5_000, "test": 10_000},
+}
+"""Number of samples of each split, with the usual number for validation."""
 
-assert set(SHAPES) == set(CLASSES) == set(SIZES) == set(get_args(DatasetName))
+_MNIST_FILES = tuple(
+    f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
+)
+_CIFAR10_FILES = (*(f"data_batch_{n}" for n in range(1, 6)), "test_batch", "batches.meta")
+FILES: dict[DatasetName, tuple[str, ...]] = {
+    "digits": (),
+    "mnist": tuple(f"MNIST/raw/{name}" for name in _MNIST_FILES),
+    "fashion_mnist": tuple(f"FashionMNIST/raw/{name}" for name in _MNIST_FILES),
+    "svhn": ("train_32x32.mat", "test_32x32.mat"),
+    "cifar10": tuple(f"cifar-10-batches-py/{name}" for name in _CIFAR10_FILES),
+    "cifar100": tuple(f"cifar-100-python/{name}" for name in ("train", "test", "meta")),
+}
+"""What is read of each dataset, below the folder of data sets; as torchvision lays it out."""
+
+assert set(SHAPES) == set(CLASSES) == set(SIZES) == set(FILES) == set(get_args(DatasetName))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +59,44 @@ class Dataset(Spec):
 
     Attributes:
         name: the dataset.
-        augment: random transformation of training images; `shift` moves by up to one pixel.
+        augment: random transformation of training images; `shift` moves by up to one pixel, `crop`
+            by up to four, with black at the border; `flip` mirrors left and right every other time.
+        validation: samples of the published training set that are kept for validation; the usual
+            number when unset, and unset when the usual number is written.
     """
 
     name: DatasetName
     augment: Augmentation = "none"
+    validation: PositiveInt | None = None
+
+    def __post_init__(self) -> None:
+        # one training, one id: the usual number is the same data as none at all
+        if self.validation == SIZES[self.name]["validation"]:
+            object.__setattr__(self, "validation", None)
+
+
+def sizes(dataset: Dataset) -> dict[str, int]:
+    """Number of samples of each split.
+
+    Raises:
+        ValueError: if `validation` cannot be had; says what can.
+    """
+    usual = SIZES[dataset.name]
+    kept = dataset.validation
+    if kept is None:
+        return usual
+    if not FILES[dataset.name]:
+        raise ValueError(
+            f"'{dataset.name}' comes split, with {usual['validation']} samples for validation; "
+            "leave the key out"
+        )
+    whole = usual["train"] + usual["validation"]
+    if kept >= whole:
+        raise ValueError(
+            f"{kept} samples for validation leave none to train on; "
+            f"'{dataset.name}' has {whole} of both"
+        )
+    return {**usual, "train": whole - kept, "validation": kept}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from snnlib.spec.stage import Quantity
 from snnlib.spec.values import Bool, Checkpoint, PositiveReal, Real, Spec
 
 NeuronName = Literal["if", "lif", "plif", "ta_lif", "relu"]
@@ -92,20 +93,24 @@ class NDS(Spec):
     """A Neural Dynamic Signature u*: what each neuron's membrane is steered towards.
 
     Attributes:
+        parent: this cell with the given keys replaced, e.g. {model.neuron: lif, regime: clean},
+            same seed; the signature is collected from its network.
+        quantity: what is collected there.
         checkpoint: an own file, layer by layer.
         constant: one value for all neurons and steps.
     """
 
+    parent: dict[str, Any] | None = None
+    quantity: Quantity = "membrane"
     checkpoint: Checkpoint | None = None
     constant: Real | None = None
 
     @property
-    def text(self) -> str:
-        """What of it enters a training's identity: the file's hash, or the value."""
+    def own(self) -> str | None:
+        """What enters a training's identity unless it has a parent: the file's hash or the value."""
         if self.checkpoint is not None:
             return f"sha256:{self.checkpoint.sha256}"
-        assert self.constant is not None
-        return f"constant:{float(self.constant)!r}"
+        return None if self.constant is None else f"constant:{float(self.constant)!r}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,8 +93,8 @@ class TrainingSpec(Spec):
         model: what learns it.
         regime: how; its own `start` is always unset here,
         start: resolved to the parent's training id, or "sha256:" and that of a file.
-        nds: the signature of a TA-LIF network, "sha256:" and that of a file or "constant:" and
-            its value; unset in `model`.
+        nds: the signature of a TA-LIF network: "<training id>/<stage id>" of its parent, "sha256:"
+            and that of a file, or "constant:" and its value; unset in `model`.
         seed: of initial weights, order and augmentation.
     """
 

@@ -25,14 +25,21 @@ def spec(
     adversarial: bool = False,
     time_steps: int = 4,
     start: str | None = None,
+    nds: str | None = None,
 ) -> TrainingSpec:
     """A specification like those of the quickstart."""
     regime = AdversarialRegime(epsilon=Fraction(8, 255)) if adversarial else CleanRegime()
     cells: dict[str, SpikeNeuron] = {"if": IF(), "lif": LIF()}
     chosen = cells[neuron] if isinstance(neuron, str) else neuron
     model = Small(neuron=chosen, time_steps=time_steps)
-    dataset = Dataset(name="digits")
-    return TrainingSpec(dataset=dataset, model=model, regime=regime, seed=seed, start=start)
+    return TrainingSpec(
+        dataset=Dataset(name="digits"),
+        model=model,
+        regime=regime,
+        seed=seed,
+        start=start,
+        nds=nds,
+    )
 
 
 def mask(correct: int, total: int, shift: int = 0) -> tuple[bool, ...]:

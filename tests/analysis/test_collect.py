@@ -162,6 +162,21 @@ def test_configuration_is_equal_for_seeds_and_their_parents(made: SyntheticRoot)
     assert seeds.tolist() == [[0, 1]] * 4
 
 
+def test_seeds_of_signatures_are_seeds_of_one_setting(made: SyntheticRoot) -> None:
+    """By the parent's setting and the stage, unlike those of files or constants."""
+    signatures = []
+    for seed in (0, 1):
+        parents = [made.train(spec(seed, neuron)) for neuron in ("if", "lif")]
+        signatures = [f"{parent}/{stage * 16}" for parent in parents for stage in "ab"]
+        for nds in (*signatures, "constant:0.5", "sha256:" + "c" * 64):
+            made.train(spec(seed, nds=nds))
+    collect([made.path])
+    trainings = analysis.load("trainings", made.path)
+    children = trainings[trainings["nds"].notna()].sort_values("seed")
+    assert children.groupby("configuration")["seed"].agg(list).tolist() == [[0, 1]] * 6
+    assert set(signatures) < set(children["nds"])
+
+
 def test_two_roots_merge_and_the_first_training_counts(tmp_path: Path) -> None:
     one, other = (SyntheticRoot(tmp_path / name) for name in ("one", "other"))
     for made, model in ((one, "a" * 64), (other, "b" * 64)):

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench import launcher, machine, roots, submission
+from tests.bench import gradobf, hosnn, launcher, loader, machine, nds, roots, submission
 from tests.bench.measure import Measurement
 
 BENCHES: dict[str, Callable[[], Iterator[Measurement]]] = {
@@ -20,6 +20,10 @@ BENCHES: dict[str, Callable[[], Iterator[Measurement]]] = {
     "grid": launcher.grid,
     "growth": launcher.growth,
     "submit": submission.to_slurm,
+    "loader": loader.inputs,
+    "nds": nds.against_evaluation,
+    "gradobf": gradobf.side_by_side,
+    "hosnn": hosnn.steps,
 }
 """By name; one module for each subject."""
 RESULTS = Path(__file__).parent / "results"
@@ -67,6 +71,8 @@ def _row(line: Measurement) -> tuple[str, ...]:
     values = (line.median, min(line.values), max(line.values))
     shown = tuple(f"{_number(value)} {line.unit}" for value in values)
     target = "" if line.target is None else f"< {_number(line.target)} {line.unit}"
+    if line.at_least is not None:
+        target = f">= {_number(line.at_least)} {line.unit}"
     word = {None: "", True: "ok", False: "MISSED"}[line.met]
     return (line.what, *shown, target, word)
 

@@ -21,12 +21,14 @@ class Measurement:
         unit: of the values, e.g. "s"; empty for a ratio.
         values: raw, in the order they were taken.
         target: which the median shall stay below, if there is one.
+        at_least: which the median shall reach, if there is one.
     """
 
     what: str
     unit: str
     values: tuple[float, ...]
     target: float | None = None
+    at_least: float | None = None
 
     @property
     def median(self) -> float:
@@ -35,8 +37,11 @@ class Measurement:
 
     @property
     def met(self) -> bool | None:
-        """Whether the median is below its target."""
-        return None if self.target is None else self.median < self.target
+        """Whether the median keeps to its targets; None without any."""
+        if self.target is None and self.at_least is None:
+            return None
+        below = self.target is None or self.median < self.target
+        return below and (self.at_least is None or self.median >= self.at_least)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Small networks that tests share."""
 
+import hashlib
 from decimal import Decimal
 
 import torch
@@ -59,3 +60,12 @@ def part(whole: Batch, begin: int, end: int) -> Batch:
         samples_B=whole.samples_B[begin:end],
         count=end - begin,
     )
+
+
+def state_hash(module: nn.Module) -> str:
+    """SHA-256 over names, types, shapes and bytes of all parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -8,7 +8,7 @@ import torch
 from snnlib import datasets
 from snnlib.datasets import Data
 from snnlib.errors import DatasetMissing
-from snnlib.spec.data import SIZES, Dataset
+from snnlib.spec.data import SIZES, Dataset, sizes
 
 FINGERPRINTS = {
     "train": "a4f193bafb06dcc51f6537b203bc631ca52f4c559afe5a4fa3588f33c148d2e4",
@@ -67,3 +67,57 @@ def test_last_batch_is_padded_with_its_last_sample(digits: Data) -> None:
 def test_absent_file_names_its_path(tmp_path: Path) -> None:
     with pytest.raises(DatasetMissing, match=r"digits\.npz: not found; .* restore it"):
         datasets.read_npz(tmp_path / "digits.npz", brightest=16)
+
+
+LABELS = torch.tensor([0] * 700 + [1] * 200 + [2] * 100).reshape(10, 100).T.flatten()
+
+
+@pytest.mark.parametrize("count", [1, 10, 99, 500, 999])
+def test_each_class_gives_its_share_to_validation(count: int) -> None:
+    rows = datasets.validation_rows(LABELS, count)
+    given = LABELS[rows].bincount(minlength=3)
+    assert len(set(rows.tolist())) == count
+    assert ((given - count * LABELS.bincount() / 1000).abs() < 1).all()
+
+
+def test_a_larger_validation_split_holds_the_smaller() -> None:
+    small, large = (datasets.validation_rows(LABELS, count) for count in (50, 300))
+    assert set(small.tolist()) < set(large.tolist())
+
+
+def test_the_choice_for_validation_is_pinned_and_no_mere_beginning() -> None:
+    labels = torch.arange(1000) % 10
+    assert datasets.validation_rows(labels, 5).tolist() == [470, 131, 162, 583, 754]
+    assert not torch.equal(datasets.validation_rows(labels, 10) // 10, torch.zeros(10).long())
+
+
+def test_bytes_become_the_nearest_floats() -> None:
+    levels = torch.arange(256, dtype=torch.uint8).reshape(256, 1, 1, 1)
+    split = datasets.Split(
+        images_NCHW=levels, labels_N=torch.zeros(256).long(), indices_N=torch.arange(256)
+    )
+    wanted = (torch.arange(256).double() / 255).to(torch.float32)
+    assert torch.equal(split.images(slice(None)).flatten(), wanted)
+    assert torch.equal(split.batch(range(3, 5), 3).images_BCHW.flatten(), wanted[[3, 4, 4]])
+    assert split.fingerprint != split.first(255).fingerprint
+
+
+def test_sizes_follow_the_number_for_validation() -> None:
+    assert sizes(Dataset(name="mnist")) == SIZES["mnist"]
+    assert sizes(Dataset(name="cifar10", validation=1000)) == {
+        "train": 49_000,
+        "validation": 1000,
+        "test": 10_000,
+    }
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (Dataset(name="digits", validation=100), "'digits' comes split, with 200 samples"),
+        (Dataset(name="svhn", validation=73_257), "leave none to train on; 'svhn' has 73257"),
+    ],
+)
+def test_a_split_that_cannot_be_had_is_refused(spec: Dataset, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        datasets.load(spec)

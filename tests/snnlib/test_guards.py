@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from snnlib.attacks import ATTACKS, guards
 from snnlib.attacks.gradient import Candidate
@@ -87,3 +87,13 @@ def test_logits_that_cannot_be_judged_are_refused() -> None:
         list(model.parameters())[-1].fill_(float("inf"))
     with pytest.raises(NotFinite, match=r"sample 100 has a logit .* \(4 of 4 samples\)"):
         attack_batch(model, Clean(), (), BATCH, seed=0)
+
+
+def test_every_bit_of_parameters_and_buffers_is_guarded() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    for tensor in model.state_dict().values():
+        with pytest.raises(GuardBroken), guards.unchanged(model):
+            tensor.view(-1)[0] += 1
+    nn.init.constant_(model.state_dict()["0.weight"], float("nan"))
+    with guards.unchanged(model):
+        pass  # the same NaN is no change

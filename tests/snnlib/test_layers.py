@@ -123,7 +123,7 @@ def test_steps_and_samples_drop_independently() -> None:
 def test_dropout_passes_all_in_evaluation_and_needs_a_key_in_training() -> None:
     x_TB, layer = torch.rand(5, 8, 3), dropout(None)
     assert layer.eval()(x_TB) is x_TB
-    with pytest.raises(SnnlibError, match="dropout_1: dropout has no key in training; set"):
+    with pytest.raises(SnnlibError, match="dropout_1: dropout has no key in training; call"):
         layer.train()(x_TB)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from snnlib import classifier, repeatable
+from snnlib import repeatable
 from snnlib.distributed import World
 from snnlib.errors import NotFinite
 from snnlib.spec.attack import PGD
@@ -21,7 +21,7 @@ from snnlib.spec.model import Small
 from snnlib.spec.neuron import IF
 from snnlib.spec.training import AdversarialRegime, CleanRegime, Regime, TrainingSpec
 from snnlib.train import EpochMetrics, Training
-from tests.snnlib import ddp_rank
+from tests.snnlib import ddp_rank, networks
 
 REGIMES: dict[str, Regime] = {
     "clean": CleanRegime(epochs=2, batch_size=40),
@@ -71,7 +71,7 @@ def test_resume_is_exact_at_any_step(regime: str, encoder: Any, steps: int, tmp_
     second = training(REGIMES[regime], encoder=ENCODERS[encoder])
     second.load(torch.load(tmp_path / "state.pt", weights_only=True))
     metrics = before + run(second)
-    assert classifier.state_hash(second.module) == classifier.state_hash(straight.module)
+    assert networks.state_hash(second.module) == networks.state_hash(straight.module)
     assert [_result(m) for m in metrics] == [_result(m) for m in wanted]
     assert second.best_epoch == straight.best_epoch
 
@@ -162,7 +162,7 @@ def test_start_weights_are_taken() -> None:
     run(source)
     spec, data = source.spec, ddp_rank.few_digits(100)
     one = Training(spec, data, world=World.single(), start=source.model_state())
-    assert classifier.state_hash(one.module) == classifier.state_hash(source.module)
+    assert networks.state_hash(one.module) == networks.state_hash(source.module)
 
 
 def test_nan_loss_names_the_step() -> None:

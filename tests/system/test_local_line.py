@@ -220,6 +220,7 @@ cells:
 def test_a_chain_of_trainings_runs_to_its_end_with_wait(bench: Bench, tmp_path: Path) -> None:
     study = manifest(tmp_path, text=CHAIN)
     shown = bench("submit", str(study), "--cluster", "local", "--wait")
-    assert "1 waiting for their parents" in shown
+    assert "sent 2 tasks" in shown
+    assert "1 of them after their parents" in shown
     assert set(bench.states(study).values()) == {"completed"}
     assert len(list(bench.root.cells.glob("*/*"))) == 2
