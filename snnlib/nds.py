@@ -143,8 +143,8 @@ class _Recorder:
         # even, and its bits, read as a whole number, count that unit from those of SHIFT on. What
         # overflows in adding up such numbers cancels: 64 bits hold the difference.
         bits_Tb = self._doubles.of(value_Tb).add_(SHIFT).view(torch.int64)
-        sums_TF = self._sums_T.flatten(1)
-        sums_TF[:, seen.neurons] += bits_Tb.sum(1) - value_Tb.shape[1] * self._origin
+        part_TF = self._sums_T.flatten(1)[:, seen.neurons]
+        part_TF.add_(bits_Tb.sum(1)).sub_(value_Tb.shape[1] * self._origin)
 
     def sums(self, name: str) -> Tensor:
         """What was summed, by the layer of this name.

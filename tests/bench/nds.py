@@ -15,7 +15,7 @@ from snnlib.spec.model import HoSNN
 from snnlib.spec.stage import Quantity
 from tests.bench.measure import Measurement, alternated
 
-SAMPLES, BATCH, REPEATS = 500, 100, 9
+SAMPLES, BATCH, REPEATS = 1000, 100, 15
 QUANTITIES: tuple[Quantity, ...] = ("membrane", "trace")
 TARGET = 1.2
 
