@@ -8,7 +8,6 @@ from jobs.messages import Findings
 from jobs.parts import NETWORK, Part
 from jobs.yaml_text import Mark
 from snnlib.spec.data import sizes
-from snnlib.spec.training import AdversarialRegime
 
 if TYPE_CHECKING:
     from jobs.grid import Draft
@@ -19,6 +18,7 @@ def check_drafts(drafts: "list[Draft]", findings: Findings) -> None:
     distinct = {draft.parts[:-1]: draft for draft in drafts}
     for draft in distinct.values():
         check_network(draft.parts[: len(NETWORK)], draft.origin, findings)
+        _check_selection(draft, findings)
         _check_evaluation(draft, findings)
 
 
@@ -43,10 +43,8 @@ def check_network(network: tuple[Part, ...], origin: Mark, findings: Findings) -
     if dataset.valid and regime.valid:
         _check_batch(dataset, regime, origin, findings)
     if model.valid and regime.valid:
-        for key, message in fit.loss(regime.value, model.value):
+        for key, message in fit.regime(regime.value, model.value):
             findings.add(regime.mark(key, origin), message)
-        if isinstance(regime.value, AdversarialRegime):
-            _check_adversary(model, regime, origin, findings)
 
 
 def _check_sizes(dataset: Part, origin: Mark, findings: Findings) -> None:
@@ -71,12 +69,15 @@ def _check_batch(dataset: Part, regime: Part, origin: Mark, findings: Findings) 
         findings.add(regime.mark("batch_size", origin), message)
 
 
-def _check_adversary(model: Part, regime: Part, origin: Mark, findings: Findings) -> None:
-    if regime.value.epsilon == 0:
-        message = "an adversarial regime with epsilon 0 is clean training; write regime: clean"
-        findings.add(regime.mark("epsilon", origin), message)
-    for key, message in fit.attack(regime.value.attack, model.value):
-        findings.add(regime.mark(f"attack.{key}", origin), message)
+def _check_selection(draft: "Draft", findings: Findings) -> None:
+    regime = draft.part("regime")
+    on_test = regime.valid and regime.value is not None and regime.value.select == "best_test"
+    if on_test and draft.part("faithful").value is None:
+        message = (
+            "best_test chooses the network on the images it is tested on, which only faithful "
+            "cells repeat; write best_val"
+        )
+        findings.add(regime.mark("select", draft.origin), message)
 
 
 def _check_evaluation(draft: "Draft", findings: Findings) -> None:

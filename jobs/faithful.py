@@ -46,6 +46,8 @@ def options(
     """The options of a system for a network, its training and its attacks."""
     yield from (_options_a if system == "A" else _options_b)(model)
     if isinstance(regime, AdversarialRegime):
+        if system == "B":
+            yield Option("regime", "attack_mode", "train")
         yield Option("regime", "attack.name", regime.attack.name)
         for path, value in _attack(system, model, regime.attack):
             yield Option("regime", f"attack.{path}", value)
@@ -61,8 +63,10 @@ def _options_a(model: Model) -> Iterator[Option]:
     yield Option("model", "surrogate.alpha", Decimal(2))
     yield Option("model", "neuron.detach_reset", isinstance(model, SEWResNet))
     yield Option("regime", "loss", "cross_entropy")
+    yield Option("regime", "precision", "fp32")
     yield Option("regime", "optimiser", "adam")
     yield Option("regime", "schedule", "constant")
+    yield Option("regime", "select", "best_test")
     yield Option("regime", "weight_decay", Decimal("0.001"))
     yield Option("regime", "lr", Decimal("0.001"), fixed=False)
     yield Option("regime", "batch_size", 16, fixed=False)
@@ -82,7 +86,10 @@ def _options_b(model: Model) -> Iterator[Option]:
     yield Option("regime", "weight_decay", Decimal("0.01"))
     yield Option("regime", "clip_grad_norm", Decimal(1))
     yield Option("regime", "weight_clip", Decimal(4))
-    yield Option("regime", "schedule", "cosine")
+    yield Option("regime", "schedule", "cosine_epochs")
+    yield Option("regime", "t_max", 200)
+    yield Option("regime", "precision", "fp32")
+    yield Option("regime", "select", "best_test")
     yield Option("regime", "lr", Decimal("0.0002" if hundred else "0.0005"), fixed=False)
     yield Option("regime", "batch_size", 64, fixed=False)
     yield Option("regime", "epochs", 101 if model.name == "hosnn_mnist" else 201, fixed=False)
@@ -104,6 +111,13 @@ def _attack(system: System, model: Model, attack: Attack) -> Iterator[tuple[str,
         yield "steps", 7
     if attack.name == "rfgsm":
         yield "alpha", "eps/2"
+
+
+def stranger(system: System, regime: Regime) -> str:
+    """Why a regime is none of the system's, or nothing."""
+    if regime.name in ("clean", "adversarial"):
+        return ""
+    return f"faithful {system} trains clean or adversarially; {regime.name} is another's method"
 
 
 def misfit(system: System, model: Model) -> tuple[str, str] | None:
@@ -167,6 +181,10 @@ class Expander:
         wrong = misfit(system, made["model"].value)
         if wrong is not None:
             self.findings.add(made["model"].mark(wrong[0], origin), wrong[1])
+            return parts
+        strange = stranger(system, made["regime"].value)
+        if strange:
+            self.findings.add(made["regime"].mark("name", origin), strange)
             return parts
         nodes = {head: part.node for head, part in made.items()}
         values = [part.value for part in parts]

@@ -10,7 +10,7 @@ from snnlib.spec.encoder import Direct, Latency
 from snnlib.spec.layers import Conv, LayerError, Linear, place
 from snnlib.spec.model import SMALLEST, HoSNN, LayerTable, Model, readout, table
 from snnlib.spec.neuron import NDS, TALIF
-from snnlib.spec.training import Regime
+from snnlib.spec.training import Regime, SRRegime, TradesRegime
 
 Misfit = tuple[str, str]
 """(dotted key below the part, message)."""
@@ -160,8 +160,8 @@ def attack(attack: Attack, model: Model) -> Iterator[Misfit]:
         )
 
 
-def loss(regime: Regime, model: Model) -> Iterator[Misfit]:
-    """What of a training loss has no meaning for a network."""
+def regime(regime: Regime, model: Model) -> Iterator[Misfit]:
+    """What of a regime has no meaning for a network or in itself."""
     if regime.loss == "kernel" and readout(model) != "trace":
         yield (
             "loss",
@@ -170,3 +170,39 @@ def loss(regime: Regime, model: Model) -> Iterator[Misfit]:
                 f"{readout(model)}; write readout: trace in a hosnn network, or loss: cross_entropy"
             ),
         )
+    if regime.t_max is not None and regime.schedule != "cosine_epochs":
+        message = f"schedule '{regime.schedule}' has none; remove it, or write cosine_epochs"
+        yield "t_max", message
+    if isinstance(regime, TradesRegime):
+        yield from _trades(regime)
+    if isinstance(regime, SRRegime):
+        yield from _sparse(regime, model)
+    if regime.adversary is not None:
+        if regime.adversary.epsilon == 0:
+            way_out = "leave both out" if regime.name == "sr" else "write regime: clean"
+            yield "epsilon", f"an attack of epsilon 0 leaves images clean; {way_out}"
+        for key, message in attack(regime.adversary.attack, model):
+            yield f"attack.{key}", message
+
+
+def _trades(regime: TradesRegime) -> Iterator[Misfit]:
+    if regime.loss != "cross_entropy":
+        message = "trades weighs cross entropy against a divergence; write loss: cross_entropy"
+        yield "loss", message
+    if regime.attack.loss != "cross_entropy":
+        yield "attack.loss", "the inner attack of trades raises the divergence; leave 'loss' out"
+    if regime.attack.restarts != 1:
+        yield "attack.restarts", "the inner attack of trades starts once; leave 'restarts' out"
+
+
+def _sparse(regime: SRRegime, model: Model) -> Iterator[Misfit]:
+    if (regime.attack is None) != (regime.epsilon is None):
+        absent = "attack" if regime.attack is None else "epsilon"
+        yield absent, f"sr with an attack needs '{absent}' too; write both or neither"
+    small = f"answers to images that differ by {regime.step}"
+    if regime.precision == "bf16":
+        message = f"sr compares {small}, which is less than bf16 resolves; write fp32 or tf32"
+        yield "precision", message
+    if model.encoder.name != "direct":
+        message = f"sr compares {small}, which encoder '{model.encoder.name}' does not tell apart"
+        yield "name", f"{message}; write encoder: direct, or another regime"

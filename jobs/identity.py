@@ -34,6 +34,11 @@ NEUTRAL: dict[tuple[str, str], object] = {
     ("CleanRegime", "weight_clip"): None,
     ("AdversarialRegime", "clip_grad_norm"): None,
     ("AdversarialRegime", "weight_clip"): None,
+    ("CleanRegime", "precision"): "fp32",
+    ("AdversarialRegime", "precision"): "fp32",
+    ("CleanRegime", "t_max"): None,
+    ("AdversarialRegime", "t_max"): None,
+    ("AdversarialRegime", "attack_mode"): "eval",
     ("TrainingSpec", "nds"): None,
     ("Dataset", "validation"): None,
 }

@@ -1,9 +1,9 @@
 """Labels of cells for people: what they are, and as little more as tells them apart."""
 
+import dataclasses
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 
 from jobs.identity import plain
@@ -14,7 +14,7 @@ from snnlib.spec.data import Evaluation
 _NOT_ALLOWED = re.compile(r"[^A-Za-z0-9._/-]+")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Recipe:
     """A cell without its seed."""
 
@@ -83,20 +83,21 @@ def _leaves(recipe: Recipe) -> dict[str, str]:
     network = recipe.network
     found: dict[str, str] = {}
     for part in (network.model, network.regime, network.dataset):
-        _flatten(plain(part), "", found)
+        _flatten(part, "", found)
     found |= network.leaves()
     found["attacks"] = "-".join(attack.name for attack in recipe.attacks)
     found["epsilons"] = "_".join(str(epsilon) for epsilon in recipe.epsilons)
     for place, attack in enumerate(recipe.attacks):
-        _flatten(plain(attack), f"attacks.{place}.", found)
-    _flatten(plain(recipe.evaluation), "evaluation.", found)
+        _flatten(attack, f"attacks.{place}.", found)
+    _flatten(recipe.evaluation, "evaluation.", found)
     return {key: _NOT_ALLOWED.sub("-", value) or "none" for key, value in found.items()}
 
 
 def _flatten(value: object, path: str, found: dict[str, str]) -> None:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _flatten(item, f"{path}{key}.", found)
+    """Every field of a specification, those too that its canonical form leaves out."""
+    if dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            _flatten(getattr(value, field.name), f"{path}{field.name}.", found)
     else:
-        text = "none" if value is None else str(value)
+        text = "none" if value is None else str(plain(value))
         found.setdefault(path.removesuffix("."), text.lower() if isinstance(value, bool) else text)

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from snnlib import noise, surrogates
 from snnlib.encoders import Encode
 from snnlib.errors import NoGradient
+from snnlib.layers import KeyedDropout
 from snnlib.response import Response
 from snnlib.spec.attack import Own, Space
 from snnlib.spec.model import Ties
 from snnlib.spec.neuron import Rule, Surrogate
+from snnlib.spec.training import AttackMode
 
 Bounds = tuple[float | Tensor, float | Tensor]
 """Least and greatest value of an input; tensors [C, 1, 1] where channels differ."""
@@ -200,12 +202,21 @@ class SpikingClassifier(nn.Module):
 
 
 @contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without parameter gradients; modes and flags come back afterwards."""
+def frozen(model: nn.Module, mode: AttackMode = "eval") -> Iterator[None]:
+    """No gradients of parameters; their flags and all modes come back afterwards.
+
+    Args:
+        model: the network.
+        mode: `eval`, or `train`, where batch normalisation takes the statistics of its batch and
+            moves the running ones, still without dropout.
+    """
     modes = [(module, module.training) for module in model.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     try:
-        model.eval()
+        model.train(mode == "train")
+        for module, _ in modes:
+            if isinstance(module, KeyedDropout):
+                module.eval()
         for parameter, _ in flags:
             parameter.requires_grad = False
         yield

@@ -59,6 +59,12 @@ def kernel(response: Response, labels_B: Tensor) -> Tensor:
     return 0.5 * difference_TBK.square().sum((0, 2))
 
 
+def divergence(logits_BK: Tensor, other_BK: Tensor) -> Tensor:
+    """KL(p || q) = sum_k p_k (log p_k - log q_k), [B], p and q the softmax of two sets of logits."""
+    log_p_BK, log_q_BK = logits_BK.log_softmax(1), other_BK.log_softmax(1)
+    return (log_p_BK.exp() * (log_p_BK - log_q_BK)).sum(1)
+
+
 def _target(response: Response) -> Tensor:
     assert response.target_T is not None, "only networks that are read by traces have a target"
     steps, expected = len(response.readout_TBK), len(response.target_T)

@@ -8,7 +8,7 @@ from torch import nn, optim
 from torch.nn import Parameter
 
 from snnlib.models.table import constrain, decay_nds
-from snnlib.spec.training import Optimiser, Schedule
+from snnlib.spec.training import Optimiser, Regime, Schedule
 
 Parameters = Iterator[Parameter]
 
@@ -63,18 +63,29 @@ def step(
         decay_nds(module, 1 - group["lr"] * group["weight_decay"])
 
 
-def _constant(_progress: float) -> float:
+def _constant(_regime: Regime, _step: int, _steps_per_epoch: int) -> float:
     return 1.0
 
 
-def _cosine(progress: float) -> float:
+def _cosine(regime: Regime, step: int, steps_per_epoch: int) -> float:
     """Half a cosine from 1 to 0, without restarts (Loshchilov and Hutter 2017, eq. 5)."""
-    return 0.5 * (1 + math.cos(math.pi * progress))
+    return 0.5 * (1 + math.cos(math.pi * (step / (steps_per_epoch * regime.epochs))))
 
 
-SCHEDULES: dict[Schedule, Callable[[float], float]] = {"constant": _constant, "cosine": _cosine}
+def _cosine_epochs(regime: Regime, step: int, steps_per_epoch: int) -> float:
+    """(1 + cos(pi e / t_max)) / 2 in epoch e, as PyTorch's CosineAnnealingLR with eta_min 0."""
+    epoch, t_max = step // steps_per_epoch, regime.t_max or regime.epochs
+    return 0.5 * (1 + math.cos(math.pi * epoch / t_max))
 
 
-def learning_rate(base: float, schedule: Schedule, step: int, steps: int) -> float:
-    """Learning rate of a step (from 0) out of `steps`."""
-    return base * SCHEDULES[schedule](step / steps)
+SCHEDULES: dict[Schedule, Callable[[Regime, int, int], float]] = {
+    "constant": _constant,
+    "cosine": _cosine,
+    "cosine_epochs": _cosine_epochs,
+}
+"""(regime, step from 0, steps per epoch) to a factor of the learning rate."""
+
+
+def learning_rate(regime: Regime, step: int, steps_per_epoch: int) -> float:
+    """Learning rate of a step (from 0)."""
+    return float(regime.lr) * SCHEDULES[regime.schedule](regime, step, steps_per_epoch)

@@ -12,20 +12,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from snnlib import activity, distributed, models, noise, optimisers, transfer
-from snnlib.attacks.inner import adversarial
+from snnlib import activity, distributed, models, noise, optimisers, precision, transfer
 from snnlib.augment import AUGMENTATIONS
 from snnlib.classifier import SpikingClassifier
 from snnlib.datasets import Data
 from snnlib.distributed import World
 from snnlib.errors import NotFinite
 from snnlib.evaluate import attack_batch, batches, shard
-from snnlib.losses import SUMMED, TRAINING_LOSSES
+from snnlib.losses import SUMMED
 from snnlib.optimisers import OPTIMISERS, learning_rate
-from snnlib.response import Response
-from snnlib.spec.attack import AnyAttack, Clean, Space
+from snnlib.regimes import REGIMES, Objective, TrainingBatch, settle
+from snnlib.spec.attack import AnyAttack, Clean
 from snnlib.spec.neuron import TALIF
-from snnlib.spec.training import AdversarialRegime, TrainingSpec
+from snnlib.spec.training import CleanRegime, Regime, TrainingSpec
 
 VALIDATION_BATCH = 100
 """Samples validated together, whatever the number of processes."""
@@ -47,7 +46,8 @@ class EpochMetrics:
         epoch: from 1.
         loss: mean over the epoch's samples, as trained on (attacked in adversarial regimes).
         train_accuracy: fraction correct, as trained on, each sample just before its step.
-        validation_correct: validation samples correct; under the regime's attack, if it has one.
+        validation_correct: validation samples correct; under the regime's attack, if it has one,
+            unless `select` is `best_test`.
         validation_total: validation samples.
         lr: learning rate of the last step.
         seconds: wall time of steps and validation in this process.
@@ -79,15 +79,15 @@ class _Progress:
     best_correct: int = -1
 
 
-class _Responder(nn.Module):
-    """A network whose call gives its response; what is shared between processes is this call."""
+class _Objective(nn.Module):
+    """A network whose call gives the objective; what is shared between processes is this call."""
 
     def __init__(self, module: SpikingClassifier) -> None:
         super().__init__()
         self.module = module
 
-    def forward(self, z: Tensor, space: Space) -> Response:
-        return self.module.response(z, space)
+    def forward(self, regime: Regime, batch: TrainingBatch) -> Objective:
+        return REGIMES[regime.name](self.module, regime, batch)
 
 
 class Training:
@@ -121,7 +121,8 @@ class Training:
         """
         self.spec, self.world = spec, world
         self._train = data.train.to(world.device)
-        self._validation = data.validation.to(world.device)
+        on_test = spec.regime.select == "best_test"
+        self._validation = (data.test if on_test else data.validation).to(world.device)
         self.module = models.build(
             spec.model, shape=data.shape, classes=data.classes, seed=spec.seed, nds=nds
         ).to(world.device)
@@ -183,13 +184,14 @@ class Training:
         for group in self._optimiser.param_groups:
             group["lr"] = self._lr(self.step)
         labels_B = self._train.labels_N[rows]
-        response = self._response(rows, labels_B)
+        objective = self._objective(rows, labels_B)
         regime = self.spec.regime
-        loss = TRAINING_LOSSES[regime.loss](response, labels_B).sum() * weight
+        loss = objective.loss_B.sum() * weight
         # DDP takes the mean over processes; the step wants the sum or mean over the global batch.
         share = self.world.size / (1 if regime.loss in SUMMED else count)
-        torch.autograd.backward(loss * share)
-        correct = (response.logits.detach().argmax(1) == labels_B).sum() * weight
+        with precision.products(regime.precision):
+            torch.autograd.backward(loss * share)
+        correct = (objective.logits_BK.detach().argmax(1) == labels_B).sum() * weight
         sums = distributed.total(self.world, torch.stack((loss.detach(), correct)))
         loss_sum, correct_sum = sums.tolist()
         if not math.isfinite(loss_sum):
@@ -205,6 +207,7 @@ class Training:
             weight_clip=regime.weight_clip,
             nds_decay=isinstance(neuron, TALIF) and neuron.nds_decay,
         )
+        settle(self.module, regime)
         progress = self._progress
         progress.step += 1
         progress.loss_sum += loss_sum
@@ -230,58 +233,52 @@ class Training:
         # A last batch smaller than the world: DDP still needs a backward pass from this process.
         return chosen[:1].to(self.world.device), 0.0, len(chosen)
 
-    def _response(self, rows: Tensor, labels_B: Tensor) -> Response:
-        regime, seed, epoch = self.spec.regime, self.spec.seed, self.epoch
+    def _objective(self, rows: Tensor, labels_B: Tensor) -> Objective:
+        seed, epoch = self.spec.seed, self.epoch
         samples_B = self._train.indices_N[rows]
 
         def key(stream: str) -> noise.Key:
             return noise.Key(seed=seed, stream=stream, samples_B=samples_B)
 
         augment = AUGMENTATIONS[self.spec.dataset.augment]
-        z = augment(self._train.images(rows), key("augment"), epoch)
+        images_BCHW = augment(self._train.images(rows), key("augment"), epoch)
+        batch = TrainingBatch(
+            images_BCHW=images_BCHW, labels_B=labels_B, key=key(f"training/{epoch}")
+        )
+        network = self._network  # made in evaluation mode
         self.module.train()
-        with self.module.keyed(key(f"training/{epoch}")):
-            space: Space = "pixel"
-            if isinstance(regime, AdversarialRegime):
-                space = regime.attack.space
-                z = adversarial(
-                    self.module,
-                    z,
-                    labels_B,
-                    attack=regime.attack,
-                    epsilon=regime.epsilon,
-                    key=key(f"training/{epoch}/attack"),
-                )
-            response: Response = self._network(z, space)
-        return response
+        objective: Objective = network(self.spec.regime, batch)
+        return objective
 
     @cached_property
     def _network(self) -> nn.Module:
-        """The network as a function to responses, wrapped if several processes share each batch."""
-        responder = _Responder(self.module)
+        """The network as a function to objectives, wrapped if several processes share batches."""
+        objective = _Objective(self.module)
         if self.world.size == 1:
-            return responder
+            return objective
         ids = [self.world.device.index] if self.world.device.type == "cuda" else None
-        wrapped = DistributedDataParallel(responder, device_ids=ids)
+        wrapped = DistributedDataParallel(objective, device_ids=ids)
         # DDP lays out its buckets anew after its first backward pass, which can change the order
         # of sums. One pass that counts for nothing gives fresh and resumed runs the same layout.
-        key = noise.Key(seed=0, stream="layout", samples_B=self._train.indices_N[:1])
         wrapped.eval()
-        with self.module.keyed(key):
-            first: Response = wrapped(self._train.images(slice(1)), "pixel")
-            torch.autograd.backward(first.logits.sum())
+        batch = TrainingBatch(
+            images_BCHW=self._train.images(slice(1)),
+            labels_B=self._train.labels_N[:1],
+            key=noise.Key(seed=0, stream="layout", samples_B=self._train.indices_N[:1]),
+        )
+        first: Objective = wrapped(CleanRegime(), batch)
+        torch.autograd.backward(first.loss_B.sum())
         self._optimiser.zero_grad()
         return wrapped
 
     def _lr(self, step: int) -> float:
-        regime = self.spec.regime
-        return learning_rate(float(regime.lr), regime.schedule, step, self.total_steps)
+        return learning_rate(self.spec.regime, step, self.steps_per_epoch)
 
     def finish_epoch(self) -> EpochMetrics:
         """Validate, and begin the next epoch.
 
         `is_best` tells afterwards whether this network is the one to keep: by `select`, the last
-        or the best on the validation split, the earliest of equals.
+        or the best on the validation split (or on what stands in its place), the earliest of equals.
         """
         assert self.epoch_complete, "the epoch has steps left"
         began = time.perf_counter()
@@ -326,8 +323,8 @@ class Training:
 
         with activity.counting(self.module) as counts:
             correct = withstood(Clean(), Fraction(0))
-        if isinstance(regime, AdversarialRegime):
-            correct = withstood(regime.attack, regime.epsilon)
+        if regime.adversary is not None and regime.select != "best_test":
+            correct = withstood(regime.adversary.attack, regime.adversary.epsilon)
         flat = torch.cat([torch.tensor([float(correct)]).double(), *counts.values()])
         sums = distributed.total(self.world, flat).tolist()
         rates = {

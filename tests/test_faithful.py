@@ -46,10 +46,11 @@ def test_written_out_by_hand_is_the_same_training() -> None:
     )
     (long,) = cells(
         """cells:
-  - model:
+  - faithful: A  # for best_test, which nobody else may choose by
+    model:
       {name: sew_resnet18, neuron: {name: if, detach_reset: true}, encoder: phase, time_steps: 10}
     regime: {name: clean, epochs: 100, batch_size: 16, optimiser: adam, lr: 0.001,
-      weight_decay: 0.001, schedule: constant}
+      weight_decay: 0.001, schedule: constant, select: best_test}
 """
     )
     assert short.training_id == long.training_id
@@ -60,6 +61,17 @@ def test_what_the_cell_says_of_its_own_stays() -> None:
         f"cells: [{{faithful: B, model: {NETWORK}, regime: {{name: clean, epochs: 3, lr: 0.1}}}}]"
     )
     assert (cell.training.regime.epochs, str(cell.training.regime.lr)) == (3, "0.1")
+
+
+def test_b_is_trained_by_its_published_recipe() -> None:
+    (cell,) = cells(
+        f"cells: [{{faithful: B, model: {NETWORK}, "
+        'regime: {name: adversarial, epsilon: "2/255"}}]'
+    )
+    regime: Any = identity.plain(cell.training.regime)
+    assert regime["attack_mode"] == "train"
+    assert (regime["schedule"], regime["t_max"], regime["epochs"]) == ("cosine_epochs", 200, 201)
+    assert regime["select"] == "best_test"
 
 
 def test_parents_are_faithful_too() -> None:
@@ -84,6 +96,18 @@ def test_parents_are_faithful_too() -> None:
             "regime.loss: faithful B has loss: kernel; remove this, or 'faithful'",
         ),
         ("model: {name: small, neuron: lif}, regime: clean", "faithful B is about hosnn networks"),
+        (
+            "model: hosnn_cifar10, regime: {name: trades, epsilon: 2/255}",
+            "regime.name: faithful B trains clean or adversarially; trades is another's method",
+        ),
+        (
+            "model: hosnn_cifar10, regime: {name: clean, select: best_val}",
+            "regime.select: faithful B has select: best_test",
+        ),
+        (
+            "model: hosnn_cifar10, regime: {name: clean, precision: bf16}",
+            "regime.precision: faithful B has precision: fp32",
+        ),
         (
             "model: hosnn_cifar10, regime: clean, attacks: [{name: pgd, steps: 20}]",
             "attacks.0.steps: faithful B has steps: 7",

@@ -134,6 +134,11 @@ def test_labels_take_the_fewest_keys_that_tell_apart() -> None:
     ]
 
 
+def test_labels_name_values_that_an_id_leaves_out() -> None:
+    text = "grid: {regime: [{name: clean, precision: bf16}, {name: clean, precision: fp32}]}\n"
+    assert labels(text) == ["lif/clean/precision=bf16/s0", "lif/clean/precision=fp32/s0"]
+
+
 def test_labels_tell_attack_lists_and_starts_apart() -> None:
     text = (
         'cells:\n  - {attacks: [fgsm], epsilons: ["2/255"]}\n'

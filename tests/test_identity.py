@@ -18,7 +18,14 @@ from snnlib.spec.data import Dataset, Evaluation
 from snnlib.spec.encoder import Poisson
 from snnlib.spec.model import Small
 from snnlib.spec.neuron import IF, LIF, ATan
-from snnlib.spec.training import AdversarialRegime, CleanRegime, TrainingSpec
+from snnlib.spec.training import (
+    AdversarialRegime,
+    CleanRegime,
+    RATRegime,
+    SRRegime,
+    TradesRegime,
+    TrainingSpec,
+)
 
 CLEAN = TrainingSpec(
     dataset=Dataset(name="digits"),
@@ -33,7 +40,11 @@ ADVERSARIAL = TrainingSpec(
     start="sha256:" + "0" * 64,
 )
 CHILD = dataclasses.replace(CLEAN, seed=1, start="0123456789abcdef")
-SPECS = [CLEAN, ADVERSARIAL, CHILD]
+TRADES = dataclasses.replace(CLEAN, regime=TradesRegime(epsilon=Fraction(8, 255)))
+RAT = dataclasses.replace(CLEAN, regime=RATRegime(epsilon=Fraction(2, 255)))
+SR = dataclasses.replace(CLEAN, regime=SRRegime(coefficient=Decimal("0.03")))
+PRECISE = dataclasses.replace(CLEAN, regime=CleanRegime(precision="bf16"))
+SPECS = [CLEAN, ADVERSARIAL, CHILD, TRADES, RAT, SR, PRECISE]
 ATTACKS = [Clean(), FGSM(), PGD(steps=20, surrogate=ATan(alpha=Decimal(4)))]
 BASE: dict[str, Any] = {
     "version": 1,
@@ -68,6 +79,10 @@ def test_training_id_is_the_hash_of_the_canonical_form(spec: TrainingSpec) -> No
         (CLEAN, "d06feb5387c2e28c"),
         (ADVERSARIAL, "ae6b0a7461569ee9"),
         (CHILD, "805d8e08159d4950"),
+        (TRADES, "8e003a792ad4c36f"),
+        (RAT, "336cad86a03291bf"),
+        (SR, "780303f0ebcd176a"),
+        (PRECISE, "4585d425113209bb"),
     ],
 )
 def test_training_ids_are_pinned(spec: TrainingSpec, pinned: str) -> None:
@@ -141,6 +156,27 @@ def test_the_usual_number_for_validation_is_no_part_of_an_id() -> None:
     assert identity.training_id(unset) == identity.training_id(usual) == "47e34ff000d09890"
     assert identity.training_id(other) == "f74caac835d9659c"
     assert identity.restore(json.loads(identity.canonical(other))) == other
+
+
+@pytest.mark.parametrize(
+    ("neutral", "other"),
+    [
+        ({"precision": "fp32"}, {"precision": "tf32"}),
+        ({"t_max": None}, {"t_max": 200, "schedule": "cosine_epochs"}),
+        ({"attack_mode": "eval"}, {"attack_mode": "train"}),
+    ],
+)
+def test_later_fields_of_regimes_enter_an_id_when_they_say_something(
+    neutral: dict[str, Any], other: dict[str, Any]
+) -> None:
+    def spec(**fields: Any) -> TrainingSpec:
+        return dataclasses.replace(
+            ADVERSARIAL, regime=dataclasses.replace(ADVERSARIAL.regime, **fields)
+        )
+
+    assert identity.training_id(spec(**neutral)) == "ae6b0a7461569ee9"
+    assert identity.training_id(spec(**other)) != "ae6b0a7461569ee9"
+    assert identity.restore(json.loads(identity.canonical(spec(**other)))) == spec(**other)
 
 
 def test_an_attack_id_knows_the_samples_for_validation() -> None:

@@ -1,15 +1,20 @@
-"""The inner maximisation of adversarial training."""
+"""The inner maximisation of training against attacks."""
 
-from fractions import Fraction
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from snnlib import noise
 from snnlib.attacks import ATTACKS, guards
+from snnlib.attacks.gradient import bounds_of, project, start
 from snnlib.classifier import SpikingClassifier, frozen
-from snnlib.losses import LOSSES
+from snnlib.losses import LOSSES, divergence
 from snnlib.spec.attack import Attack
+from snnlib.spec.training import Adversary, TradesRegime
+from snnlib.spec.values import step_length
 
 
 def adversarial(
@@ -17,34 +22,92 @@ def adversarial(
     images_BCHW: Tensor,
     labels_B: Tensor,
     *,
-    attack: Attack,
-    epsilon: Fraction,
+    adversary: Adversary,
     key: noise.Key,
 ) -> Tensor:
-    """Attack the network as it is, in evaluation mode (Madry et al. 2018, eq. 2.1).
+    """Attack the network as it is (Madry et al. 2018, eq. 2.1).
 
     Returns:
         A point of the attack's space. Of several restarts it is the one of the largest loss, for
         each sample by itself.
     """
-    with frozen(model):
-        with model.keyed(key), torch.no_grad():
-            origin = model.lift(images_BCHW, attack.space)
-        with model.surrogate(attack.surrogate), model.gradient(attack.gradient):
-            found = ATTACKS[attack.name](
-                model, origin, labels_B, attack=attack, epsilons=(epsilon,), key=key
-            )
-            points = [candidate.z for candidate in found]
+    attack, epsilon, _ = adversary
+    with _attacked(model, adversary):
+        origin = _lifted(model, images_BCHW, attack, key)
+        found = ATTACKS[attack.name](
+            model, origin, labels_B, attack=attack, epsilons=(epsilon,), key=key
+        )
+        points = [candidate.z for candidate in found]
         for z in points:
-            guards.check(
-                z,
-                origin,
-                epsilon=float(epsilon),
-                threat=attack.threat,
-                bounds=model.bounds(attack.space),
-                samples_B=key.samples_B,
-            )
+            _check(model, z, origin, adversary, key)
         return points[0] if len(points) == 1 else _strongest(model, points, labels_B, attack, key)
+
+
+def divergent(
+    model: SpikingClassifier, images_BCHW: Tensor, *, regime: TradesRegime, key: noise.Key
+) -> Tensor:
+    """Ascend KL(f(x) || f(z)) in z around x, in signed steps (Zhang et al. 2019, algorithm 1).
+
+    It starts uniformly within `start_noise` of x, or anywhere in the ball if the attack says so:
+    at x itself the divergence is least and its gradient 0.
+
+    Args:
+        model: the network f.
+        images_BCHW: x.
+        regime: radius, attack, start and mode.
+        key: of the start; the encoder's noise is the same in all steps.
+
+    Returns:
+        A point of the attack's space.
+    """
+    attack, epsilon = regime.attack, float(regime.epsilon)
+    step = float(step_length(attack.step_size, regime.epsilon))
+    radius = epsilon if attack.random_start else min(float(regime.start_noise), epsilon)
+    bounds = bounds_of(model, attack)
+    with _attacked(model, regime.adversary):
+        origin = _lifted(model, images_BCHW, attack, key)
+        with model.keyed(key), torch.no_grad():
+            clean_BK = model.logits(origin, attack.space)
+        z = start(origin, radius, replace(attack, random_start=True), key, bounds)
+        for _ in range(attack.steps):
+            z = z.detach().requires_grad_()
+            with model.keyed(key), torch.enable_grad():
+                total = divergence(clean_BK, model.logits(z, attack.space)).sum()
+            (g,) = torch.autograd.grad(total, z)
+            z = project(z.detach() + step * g.sign(), origin, epsilon, bounds)
+        _check(model, z, origin, regime.adversary, key)
+        return z
+
+
+@contextmanager
+def _attacked(model: SpikingClassifier, adversary: Adversary) -> Iterator[None]:
+    attack = adversary.attack
+    with (
+        frozen(model, adversary.mode),
+        model.surrogate(attack.surrogate),
+        model.gradient(attack.gradient),
+    ):
+        yield
+
+
+def _lifted(
+    model: SpikingClassifier, images_BCHW: Tensor, attack: Attack, key: noise.Key
+) -> Tensor:
+    with model.keyed(key), torch.no_grad():
+        return model.lift(images_BCHW, attack.space)
+
+
+def _check(
+    model: SpikingClassifier, z: Tensor, origin: Tensor, adversary: Adversary, key: noise.Key
+) -> None:
+    guards.check(
+        z,
+        origin,
+        epsilon=float(adversary.epsilon),
+        threat=adversary.attack.threat,
+        bounds=model.bounds(adversary.attack.space),
+        samples_B=key.samples_B,
+    )
 
 
 def _strongest(

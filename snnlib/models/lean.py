@@ -38,6 +38,8 @@ class LeanConv2d(layer.Conv2d):  # type: ignore[misc]
         plain = self.bias is None and self.groups == 1 and self.dilation == (1, 1)
         if not plain or self.padding == (0, 0) or x_BCHW.device.type != "cpu":
             return False
+        if torch.is_autocast_enabled("cpu"):  # the backward pass would meet two dtypes
+            return False
         sizes = zip(x_BCHW.shape[2:], self.kernel_size, self.stride, self.padding, strict=True)
         single = all((size + 2 * pad - k) // s == 0 for size, k, s, pad in sizes)
         return single or (not weight.requires_grad and self.in_channels <= _FEW_CHANNELS)

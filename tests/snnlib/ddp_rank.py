@@ -11,10 +11,20 @@ import torch
 from snnlib import datasets, distributed, repeatable
 from snnlib.datasets import Data
 from snnlib.distributed import World
+from snnlib.spec.attack import PGD
 from snnlib.spec.data import Dataset
-from snnlib.spec.model import Small
+from snnlib.spec.layers import Conv, Dropout
+from snnlib.spec.model import LayerTable, Small
 from snnlib.spec.neuron import LIF
-from snnlib.spec.training import AdversarialRegime, TrainingSpec
+from snnlib.spec.training import (
+    AdversarialRegime,
+    CleanRegime,
+    RATRegime,
+    Regime,
+    SRRegime,
+    TradesRegime,
+    TrainingSpec,
+)
 from snnlib.train import Training
 
 
@@ -30,19 +40,34 @@ def few_digits(count: int) -> Data:
     )
 
 
-def main(target: Path, world: World) -> None:
-    """Train adversarially and save weights and metrics.
+SGD: dict[str, Any] = {"epochs": 2, "batch_size": 64, "optimiser": "sgd", "lr": Decimal("0.1")}
+"""Adam divides by gradients near 0 and would magnify the last bit of a sum."""
+EPSILON = Fraction(8, 255)
+REGIMES: dict[str, Regime] = {
+    "adversarial": AdversarialRegime(epsilon=EPSILON, **SGD),
+    "trades": TradesRegime(epsilon=EPSILON, attack=PGD(steps=2), **SGD),
+    "rat": RATRegime(epsilon=EPSILON, **SGD),
+    "sr": SRRegime(coefficient=Decimal("0.1"), **SGD),
+    "dropout": CleanRegime(**SGD),
+}
+SMALL = Small(neuron=LIF(v_threshold=Decimal("0.25")), time_steps=3)
+DROPPING = LayerTable(
+    layers=(
+        Conv(out_channels=4, kernel_size=3, weight_scale=Decimal(4)),
+        Dropout(p=Decimal("0.3")),
+    ),
+    time_steps=3,
+    readout="current",
+)
 
-    Plain SGD: Adam divides by gradients near 0 and would magnify the last bit of a sum.
-    """
+
+def main(name: str, target: Path, world: World) -> None:
+    """Train and save weights and metrics."""
     repeatable.pin(threads=1, seed=0)
-    regime = AdversarialRegime(
-        epochs=2, batch_size=64, optimiser="sgd", lr=Decimal("0.1"), epsilon=Fraction(8, 255)
-    )
     spec = TrainingSpec(
         dataset=Dataset(name="digits", augment="shift"),
-        model=Small(neuron=LIF(v_threshold=Decimal("0.25")), time_steps=3),
-        regime=regime,
+        model=DROPPING if name == "dropout" else SMALL,
+        regime=REGIMES[name],
     )
     training = Training(spec, few_digits(65), world=world)
     losses: list[float] = []
@@ -62,5 +87,5 @@ def main(target: Path, world: World) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), distributed.init(timeout_s=30))
+    main(sys.argv[1], Path(sys.argv[2]), distributed.init(timeout_s=30))
     distributed.shutdown()

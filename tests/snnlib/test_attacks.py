@@ -16,6 +16,7 @@ from snnlib.classifier import SpikingClassifier, frozen
 from snnlib.losses import LOSSES
 from snnlib.spec.attack import FGSM, PGD, Attack, Space
 from snnlib.spec.neuron import Sigmoid
+from snnlib.spec.training import Adversary
 from tests.snnlib import networks
 
 BATCH = networks.batch(20, (3, 2, 2), classes=5)
@@ -102,8 +103,7 @@ def test_options_of_the_attacker_change_the_attack(change: dict[str, Any]) -> No
             model,
             batch.images_BCHW,
             batch.labels_B,
-            attack=attack,
-            epsilon=EPSILONS[1],
+            adversary=Adversary(attack, EPSILONS[1]),
             key=key,
         )
         for attack in (PGD(steps=2), PGD(steps=2, **change))
@@ -115,7 +115,7 @@ def test_attack_builds_no_parameter_gradient_and_keeps_the_mode() -> None:
     model, batch = networks.small().train(), networks.batch(5)
     key = noise.Key(seed=0, stream="test", samples_B=batch.samples_B)
     x, y = batch.images_BCHW, batch.labels_B
-    adversarial(model, x, y, attack=PGD(), epsilon=EPSILONS[0], key=key)
+    adversarial(model, x, y, adversary=Adversary(PGD(), EPSILONS[0]), key=key)
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
     assert all(module.training for module in model.modules())
 
@@ -128,7 +128,7 @@ def test_inner_attack_keeps_the_best_restart_of_each_sample(space: Space) -> Non
 
     def losses(restarts: int) -> Tensor:
         attack = PGD(steps=1, restarts=restarts, space=space)
-        z = adversarial(model, x, y, attack=attack, epsilon=EPSILONS[1], key=key)
+        z = adversarial(model, x, y, adversary=Adversary(attack, EPSILONS[1]), key=key)
         return LOSSES["cross_entropy"](model.response(z, space), y).detach()
 
     one, four = losses(1), losses(4)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from snnlib.losses import LOSSES, kernel, target_spikes, target_trace
+from snnlib.losses import LOSSES, divergence, kernel, target_spikes, target_trace
 from snnlib.response import Response
 from snnlib.spec.attack import AttackLoss
 from snnlib.spec.model import Ties
@@ -34,6 +34,13 @@ def response(logits_BK: Tensor) -> Response:
 )
 def test_loss_by_hand(name: AttackLoss, expected: list[float]) -> None:
     assert LOSSES[name](response(LOGITS), LABELS).tolist() == pytest.approx(expected)
+
+
+def test_divergence_by_hand() -> None:
+    one, other = torch.tensor([[3.0, 1.0], [1.0, 1.0]]).log(), torch.zeros(2, 2)
+    # 3/4 log((3/4) / (1/2)) + 1/4 log((1/4) / (1/2)), and none between equals
+    wanted = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    assert divergence(one, other).tolist() == pytest.approx([wanted, 0])
 
 
 def test_current_loss_passes_the_readout_by() -> None:

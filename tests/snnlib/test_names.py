@@ -12,6 +12,7 @@ from snnlib.losses import LOSSES, TRAINING_LOSSES
 from snnlib.models import MODELS
 from snnlib.neurons import NEURONS
 from snnlib.optimisers import OPTIMISERS, SCHEDULES
+from snnlib.regimes import REGIMES
 from snnlib.spec import attack, data, encoder, model, neuron, training
 from snnlib.surrogates import SURROGATES
 
@@ -27,6 +28,7 @@ from snnlib.surrogates import SURROGATES
         (TRAINING_LOSSES, training.Loss),
         (MODELS, model.ModelName),
         (OPTIMISERS, training.Optimiser),
+        (REGIMES, training.RegimeName),
         (SCHEDULES, training.Schedule),
         (SURROGATES, neuron.SurrogateName),
     ],
@@ -37,3 +39,8 @@ def test_builders_are_the_vocabulary(built: dict[str, object], names: Any) -> No
 
 def test_every_neuron_is_built() -> None:
     assert set(NEURONS) == set(get_args(neuron.Neuron))
+
+
+def test_every_regime_carries_its_name() -> None:
+    union, *_ = get_args(training.Regime)
+    assert [one.name for one in get_args(union)] == list(get_args(training.RegimeName))

@@ -1,12 +1,17 @@
 """The step of HoSNN: bound the gradient's norm, step, clip weights, keep theta at or above 0."""
 
+import math
+from decimal import Decimal
+
+import pytest
 import torch
-from torch import optim
+from torch import nn, optim
 
 from snnlib import models, optimisers
 from snnlib.spec.layers import Conv
 from snnlib.spec.model import LayerTable
 from snnlib.spec.neuron import TALIF
+from snnlib.spec.training import CleanRegime
 
 SPEC = LayerTable(layers=(Conv(out_channels=2, kernel_size=3),), neuron=TALIF(), time_steps=2)
 
@@ -34,3 +39,32 @@ def test_signatures_of_convolutions_decay_only_on_request() -> None:
     assert (model.state_dict()["layers.conv_1.neuron.nds"] == 0.5).all()
     optimisers.step(optimiser, model, nds_decay=True)
     assert torch.allclose(model.state_dict()["layers.conv_1.neuron.nds"], torch.tensor(0.475))
+
+
+@pytest.mark.parametrize(("t_max", "epochs"), [(200, 201), (3, 8), (None, 5)])
+def test_cosine_epochs_is_that_of_pytorch(t_max: int | None, epochs: int) -> None:
+    regime = CleanRegime(schedule="cosine_epochs", t_max=t_max, epochs=epochs, lr=Decimal("0.0005"))
+    optimiser = optim.SGD(nn.Linear(1, 1).parameters(), lr=0.0005)
+    theirs = optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=t_max or epochs)
+    for epoch in range(epochs):
+        rates = [optimisers.learning_rate(regime, 7 * epoch + step, 7) for step in (0, 6)]
+        assert rates == pytest.approx([theirs.get_last_lr()[0]] * 2, abs=1e-12)
+        optimiser.step()
+        theirs.step()
+
+
+@pytest.mark.parametrize(
+    ("regime", "factors"),
+    [
+        (CleanRegime(schedule="constant", epochs=2), [1, 1, 1, 1]),
+        (
+            CleanRegime(schedule="cosine", epochs=2),
+            [1, 0.5 + math.sqrt(0.125), 0.5, 0.5 - math.sqrt(0.125)],
+        ),
+        (CleanRegime(schedule="cosine_epochs", epochs=2), [1, 1, 0.5, 0.5]),
+        (CleanRegime(schedule="cosine_epochs", epochs=2, t_max=1), [1, 1, 0, 0]),
+    ],
+)
+def test_learning_rates_by_hand(regime: CleanRegime, factors: list[float]) -> None:
+    found = [optimisers.learning_rate(regime, step, 2) / 0.001 for step in range(4)]
+    assert found == pytest.approx(factors)

@@ -1,5 +1,6 @@
 """Training: exact continuation, one order of samples, the selection, and equality over ranks."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -14,20 +15,34 @@ import torch
 from snnlib import repeatable
 from snnlib.distributed import World
 from snnlib.errors import NotFinite
-from snnlib.spec.attack import PGD
+from snnlib.evaluate import attack_batch
+from snnlib.spec.attack import PGD, Clean
 from snnlib.spec.data import Dataset
 from snnlib.spec.encoder import Direct, Poisson
 from snnlib.spec.model import Small
 from snnlib.spec.neuron import IF
-from snnlib.spec.training import AdversarialRegime, CleanRegime, Regime, TrainingSpec
+from snnlib.spec.training import (
+    AdversarialRegime,
+    CleanRegime,
+    RATRegime,
+    Regime,
+    SRRegime,
+    TradesRegime,
+    TrainingSpec,
+)
 from snnlib.train import EpochMetrics, Training
 from tests.snnlib import ddp_rank, networks
 
+EPSILON = Fraction(8, 255)
 REGIMES: dict[str, Regime] = {
     "clean": CleanRegime(epochs=2, batch_size=40),
     "adversarial": AdversarialRegime(
         epochs=2, batch_size=40, epsilon=Fraction(8, 255), attack=PGD(steps=2)
     ),
+    "trades": TradesRegime(epochs=2, batch_size=40, epsilon=EPSILON, attack=PGD(steps=2)),
+    "rat": RATRegime(epochs=2, batch_size=40, epsilon=EPSILON, schedule="cosine_epochs"),
+    "sr": SRRegime(epochs=2, batch_size=40, coefficient=Decimal("0.1")),
+    "bf16": CleanRegime(epochs=2, batch_size=40, precision="bf16"),
 }
 
 ENCODERS = {"direct": Direct(), "poisson": Poisson()}
@@ -54,8 +69,13 @@ def run(one: Training) -> list[EpochMetrics]:
     return found
 
 
-@pytest.mark.parametrize("encoder", ["direct", "poisson"])
-@pytest.mark.parametrize("regime", ["clean", "adversarial"])
+@pytest.mark.parametrize(
+    ("regime", "encoder"),
+    [
+        *itertools.product(["clean", "adversarial"], ["direct", "poisson"]),
+        *itertools.product(["trades", "rat", "sr", "bf16"], ["direct"]),
+    ],
+)
 @pytest.mark.parametrize("steps", [1, 3, 4])
 def test_resume_is_exact_at_any_step(regime: str, encoder: Any, steps: int, tmp_path: Path) -> None:
     straight = training(REGIMES[regime], encoder=ENCODERS[encoder])
@@ -157,6 +177,54 @@ def test_adversarial_validation_is_attacked() -> None:
     assert attacked < clean / 2
 
 
+@pytest.mark.parametrize("name", ["adversarial", "trades", "rat"])
+def test_every_attacking_regime_selects_under_its_attack(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    one, seen = training(REGIMES[name]), set()
+
+    def watch(module: Any, attack: Any, epsilons: Any, batch: Any, *, seed: int) -> Any:
+        seen.add((attack.name, epsilons))
+        return attack_batch(module, attack, epsilons, batch, seed=seed)
+
+    monkeypatch.setattr("snnlib.train.attack_batch", watch)
+    one._validated()
+    adversary = REGIMES[name].adversary
+    assert adversary is not None
+    assert seen == {("clean", (0,)), (adversary.attack.name, (EPSILON,))}
+
+
+def test_best_test_selects_on_clean_test_images() -> None:
+    regime = AdversarialRegime(epochs=1, epsilon=Fraction(1, 5), select="best_test")
+    one = training(regime)
+    metrics = run(one)[-1]
+    test = ddp_rank.few_digits(100).test
+    batch = test.batch(range(len(test)), len(test))
+    found = attack_batch(one.module, Clean(), (Fraction(0),), batch, seed=1)
+    assert metrics.validation_total == len(test) == 400
+    assert metrics.validation_correct == int(found.correct_EB.sum())
+
+
+@pytest.mark.parametrize(("name", "passes"), [("clean", 1), ("trades", 2), ("sr", 2)])
+def test_steps_are_made_in_training_mode(name: str, passes: int) -> None:
+    one, modes = training(REGIMES[name]), []
+    one.module.eval()
+    one.module.layers.register_forward_hook(lambda m, _i, _o: modes.append(m.training))
+    one.advance()
+    assert modes.count(True) == passes
+    assert modes.count(False) == (3 if name == "trades" else 0)  # its ascent: f(x), two steps
+
+
+def test_rat_settles_its_weights_after_each_step() -> None:
+    regime = RATRegime(epsilon=EPSILON, beta=Decimal("0.01"), lr=Decimal("0.000000001"))
+    one = training(regime)
+    weight = next(p for p in one.module.parameters() if p.ndim == 2)
+    before = weight.detach().clone()
+    one.advance()
+    wanted = before - 0.01 * (before @ before.t() - torch.eye(len(before))) @ before
+    assert torch.allclose(weight, wanted, atol=1e-6)
+
+
 def test_start_weights_are_taken() -> None:
     source = training(REGIMES["clean"])
     run(source)
@@ -175,18 +243,19 @@ def test_nan_loss_names_the_step() -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", sorted(ddp_rank.REGIMES))
+def test_two_processes_equal_one(name: str, tmp_path: Path) -> None:
     """Up to float summation; the last batch of one sample leaves a process without any."""
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run(
-        [sys.executable, *command, ddp_rank.__file__, str(tmp_path / "two.pt")],
+        [sys.executable, *command, ddp_rank.__file__, name, str(tmp_path / "two.pt")],
         capture_output=True,
         text=True,
         check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert done.returncode == 0, done.stderr
-    ddp_rank.main(tmp_path / "one.pt", World.single())
+    ddp_rank.main(name, tmp_path / "one.pt", World.single())
     one, two = (torch.load(tmp_path / f"{n}.pt", weights_only=True) for n in ("one", "two"))
     assert one["counts"] == two["counts"]
     for name, tensor in one["model"].items():
