@@ -18,7 +18,8 @@ def check_drafts(drafts: "list[Draft]", findings: Findings) -> None:
     distinct = {draft.parts[:-1]: draft for draft in drafts}
     for draft in distinct.values():
         check_network(draft.parts[: len(NETWORK)], draft.origin, findings)
-        _check_selection(draft, findings)
+        faithful = draft.part("faithful").value is not None
+        check_selection(draft.part("regime"), draft.origin, findings, faithful=faithful)
         _check_evaluation(draft, findings)
 
 
@@ -69,15 +70,15 @@ def _check_batch(dataset: Part, regime: Part, origin: Mark, findings: Findings) 
         findings.add(regime.mark("batch_size", origin), message)
 
 
-def _check_selection(draft: "Draft", findings: Findings) -> None:
-    regime = draft.part("regime")
+def check_selection(regime: Part, origin: Mark, findings: Findings, *, faithful: bool) -> None:
+    """Only faithful trainings may choose their network on test images."""
     on_test = regime.valid and regime.value is not None and regime.value.select == "best_test"
-    if on_test and draft.part("faithful").value is None:
+    if on_test and not faithful:
         message = (
             "best_test chooses the network on the images it is tested on, which only faithful "
             "cells repeat; write best_val"
         )
-        findings.add(regime.mark("select", draft.origin), message)
+        findings.add(regime.mark("select", origin), message)
 
 
 def _check_evaluation(draft: "Draft", findings: Findings) -> None:

@@ -8,7 +8,7 @@ import dataclasses
 from typing import NamedTuple
 
 from jobs import fit
-from jobs.checks import check_network
+from jobs.checks import check_network, check_selection
 from jobs.grid import Draft, Expansion, several
 from jobs.identity import canonical, short_hash
 from jobs.messages import Findings, shown, unknown_key
@@ -18,7 +18,7 @@ from snnlib.spec.data import Dataset
 from snnlib.spec.model import Model
 from snnlib.spec.neuron import NDS
 from snnlib.spec.stage import NDSStage, Stage
-from snnlib.spec.training import AdversarialRegime, CleanRegime
+from snnlib.spec.training import Regime
 from snnlib.spec.values import Checkpoint
 
 MAX_GENERATIONS = 64
@@ -66,7 +66,7 @@ class Network:
         return self.parts[1].value  # type: ignore[no-any-return]
 
     @property
-    def regime(self) -> CleanRegime | AdversarialRegime:
+    def regime(self) -> Regime:
         """How it learns; `start` is unset."""
         return self.parts[2].value  # type: ignore[no-any-return]
 
@@ -185,6 +185,8 @@ class Family:
             self.findings.add(wanted.mark, f"more than {MAX_GENERATIONS} generations of parents")
             return None
         check_network(replaced, origin, self.findings)
+        faithful = self.expansion.systems.system_of(replaced[1]) is not None
+        check_selection(replaced[2], origin, self.findings, faithful=faithful)
         return self._resolve(replaced, wanted.mark, trail)
 
     def _refuse_cycle(self, key: tuple[int, ...], trail: tuple[_Step, ...], mark: Mark) -> None:

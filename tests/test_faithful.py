@@ -128,3 +128,11 @@ def test_any_number_of_steps_works_otherwise(steps: int) -> None:
         f"cells: [{{model: {{name: hosnn_cifar10, time_steps: {steps}}}, regime: {regime}}}]"
     )
     assert cell.training.model.time_steps == steps
+
+
+def test_no_parent_is_chosen_on_test_images_unless_faithful() -> None:
+    start = "start: {parent: {regime: {name: clean, select: best_test}}}"
+    regime = f'{{name: adversarial, epsilon: "2/255", {start}}}'
+    found = problems(f"cells:\n  - {{model: {{name: small, neuron: lif}}, regime: {regime}}}")
+    assert len(found) == 1
+    assert "start.parent.regime.select: best_test chooses the network" in found[0]
