@@ -24,4 +24,7 @@ def main(folder: str, index: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    code = main(*sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # threads of torch and gloo can abort an interpreter that is taken down

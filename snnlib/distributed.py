@@ -1,5 +1,6 @@
 """Processes that work on one network together, as torchrun starts them."""
 
+import contextlib
 import datetime
 import os
 from dataclasses import dataclass
@@ -54,8 +55,14 @@ def init(timeout_s: float = 120) -> World:
 
 
 def shutdown() -> None:
-    """Leave the process group, if there is one."""
+    """Leave the process group, if there is one, together with all others.
+
+    A process that goes while others still work can abort in the threads of gloo, and torchrun then
+    ends the others too. For the same reason processes end by `os._exit` afterwards.
+    """
     if distributed.is_initialized():
+        with contextlib.suppress(RuntimeError):  # another process has failed, and says so itself
+            distributed.barrier()
         distributed.destroy_process_group()
 
 

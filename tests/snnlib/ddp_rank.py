@@ -1,5 +1,6 @@
 """One process of a training that several share; run by test_train through torchrun."""
 
+import os
 import sys
 from decimal import Decimal
 from fractions import Fraction
@@ -89,3 +90,4 @@ def main(name: str, target: Path, world: World) -> None:
 if __name__ == "__main__":
     main(sys.argv[1], Path(sys.argv[2]), distributed.init(timeout_s=30))
     distributed.shutdown()
+    os._exit(0)  # as workers end

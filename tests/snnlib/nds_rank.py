@@ -1,5 +1,6 @@
 """One process of a collection that several share; run by test_nds through torchrun."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -38,3 +39,4 @@ def main(target: Path, world: World) -> None:
 if __name__ == "__main__":
     main(Path(sys.argv[1]), distributed.init(timeout_s=30))
     distributed.shutdown()
+    os._exit(0)  # as workers end
