@@ -58,6 +58,13 @@ def _times(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
 
 
+def normalises(model: Model) -> bool:
+    """Whether a network holds batch normalisation."""
+    if isinstance(model, HoSNN | LayerTable):
+        return any(getattr(layer, "batch_norm", False) for layer in table(model))
+    return model.name not in ("small", "spiking_vgg11")
+
+
 def _twin(model: Model) -> Iterator[Misfit]:
     if model.time_steps != 1:
         yield "time_steps", "neuron relu makes an ANN, which has no time; write time_steps: 1"

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from jobs import yaml_text
+from jobs import fit, yaml_text
 from jobs.build import Builder
 from jobs.cell import Cell, Manifest, Reference, Resources
 from jobs.checks import check_drafts
@@ -204,9 +204,10 @@ class _Shapes:
 
     def check(self, cells: tuple[Cell, ...], expansion: Expansion) -> None:
         """Shapes that no cell could run in."""
-        checked: dict[tuple[int, int], int] = {}
+        checked: dict[tuple[int, ...], int] = {}
         for number, cell in enumerate(cells):
-            checked.setdefault((id(cell.resources), id(cell.training.regime)), number)
+            parts = cell.resources, cell.training.regime, cell.training.model
+            checked.setdefault(tuple(map(id, parts)), number)
         for number in checked.values():
             shape, batch = cells[number].resources, cells[number].training.regime.batch_size
             mark = self.node.mark if self.node is not None else expansion.drafts[number].origin
@@ -217,6 +218,10 @@ class _Shapes:
                 total = shape.nodes * shape.processes
                 message = f"{total} processes share a batch of {batch}; each needs a sample"
                 self.findings.add(mark, f"{message}; lower nodes or raise regime.batch_size")
+            model = cells[number].training.model
+            if shape.nodes * shape.processes > 1 and fit.normalises(model):
+                message = f"{model.name} normalises over batches, which one process can do as yet"
+                self.findings.add(mark, f"{message}; set nodes and gpus_per_node to at most 1")
 
 
 def _references(node: Node | None, findings: Findings) -> tuple[Reference, ...]:
