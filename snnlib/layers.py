@@ -43,6 +43,7 @@ class ImageConv2d(nn.Conv2d):
         """As nn.Conv2d."""
         few = self.in_channels == 1 or 16 * self.in_channels <= min(self.out_channels, 64)
         plain = self.groups == 1 and self.bias is None and self.dilation == (1, 1)
+        plain = plain and not torch.is_autocast_enabled("cpu")  # backward would meet two dtypes
         if not (few and plain and x_BCHW.requires_grad and x_BCHW.device.type == "cpu"):
             return super().forward(x_BCHW)
         y: Tensor = _ImageConv2d.apply(x_BCHW, self.weight, self.stride, self.padding)  # type: ignore[no-untyped-call]

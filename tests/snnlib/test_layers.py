@@ -133,3 +133,13 @@ def test_dropout_rounds_p_to_what_the_noise_can_do(p: float, rounded: float) -> 
     layer.key = KEY
     assert layer.p == rounded
     assert bool(layer(torch.ones(5, 8, 3)).isfinite().all())
+
+
+def test_the_convolution_of_an_image_can_be_trained_in_bf16() -> None:
+    layer = ImageConv2d(1, 4, 3, bias=False)
+    x = torch.rand(2, 1, 5, 5, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = layer(x)
+    (grad,) = torch.autograd.grad(y.float().sum(), x)
+    assert grad.shape == x.shape
+    assert grad.isfinite().all()
