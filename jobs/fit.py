@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jobs import tensors
-from snnlib.spec.attack import Attack
+from snnlib.spec.attack import APGD, FAB, Attack, Blind, GradientAttack
 from snnlib.spec.data import CLASSES, SHAPES, Dataset
 from snnlib.spec.encoder import Direct, Latency
 from snnlib.spec.layers import Conv, LayerError, Linear, place
@@ -139,7 +139,6 @@ def signature_shapes(model: Model, dataset: Dataset) -> dict[str, tuple[int, ...
 
 def attack(attack: Attack, model: Model) -> Iterator[Misfit]:
     """What of an attack has no meaning for a network."""
-    traces = isinstance(model, HoSNN | LayerTable)
     direct = model.encoder if isinstance(model.encoder, Direct) else None
     if attack.space == "encoded" and direct is not None and not direct.mean:
         yield (
@@ -149,14 +148,13 @@ def attack(attack: Attack, model: Model) -> Iterator[Misfit]:
                 "image; write pixel, or another encoder"
             ),
         )
-    if attack.gradient == "tsslbp" and (not traces or model.neuron.name == "relu"):
-        yield (
-            "gradient",
-            (
-                f"gradient 'tsslbp' belongs to neurons with traces; {model.name} with "
-                f"{model.neuron.name} has none, write own"
-            ),
-        )
+    if isinstance(attack, Blind):
+        return
+    yield from _way_back(attack, model)
+    if isinstance(attack, FAB):
+        return
+    if isinstance(attack, APGD) and attack.targets is not None and attack.loss != "cross_entropy":
+        yield "loss", "with 'targets' apgd climbs the targeted ratio of logits; leave 'loss' out"
     if attack.loss == "trace_cross_entropy" and readout(model) != "trace":
         yield (
             "loss",
@@ -165,6 +163,19 @@ def attack(attack: Attack, model: Model) -> Iterator[Misfit]:
                 f"{readout(model)}; write cross_entropy"
             ),
         )
+
+
+def _way_back(attack: GradientAttack | FAB, model: Model) -> Iterator[Misfit]:
+    """What of the attacker's surrogate and gradient rule does not fit the neurons."""
+    if model.neuron.name == "relu":
+        silent = "neuron relu has no spikes that a gradient must pass; write own"
+        if attack.surrogate != "own":
+            yield "surrogate", silent
+        if attack.gradient != "own":
+            yield "gradient", silent
+    elif attack.gradient == "tsslbp" and not isinstance(model, HoSNN | LayerTable):
+        of = f"{model.name} with {model.neuron.name} has none, write own"
+        yield "gradient", f"gradient 'tsslbp' belongs to neurons with traces; {of}"
 
 
 def regime(regime: Regime, model: Model) -> Iterator[Misfit]:

@@ -15,7 +15,7 @@ from snnlib.layers import KeyedDropout
 from snnlib.response import Response
 from snnlib.spec.attack import Own, Space
 from snnlib.spec.model import Ties
-from snnlib.spec.neuron import Rule, Surrogate
+from snnlib.spec.neuron import AttackRule, AttackSurrogate
 from snnlib.spec.training import AttackMode
 
 Bounds = tuple[float | Tensor, float | Tensor]
@@ -117,8 +117,11 @@ class SpikingClassifier(nn.Module):
     def predicted(self, z: Tensor, space: Space) -> tuple[Tensor, Tensor]:
         """The class decided for, [B], and the logits [B, K]."""
         response = self.response(z, space)
-        ties = "first" if self.readout is None else self.readout.ties
-        return response.predicted(ties), response.logits
+        return self.decided(response), response.logits
+
+    def decided(self, response: Response) -> Tensor:
+        """The class that a response of this network decides for, [B]."""
+        return response.predicted("first" if self.readout is None else self.readout.ties)
 
     def response(self, z: Tensor, space: Space) -> Response:
         """The output layer over time, at a point of a space."""
@@ -165,16 +168,22 @@ class SpikingClassifier(nn.Module):
 
     @contextmanager
     def keyed(self, key: noise.Key) -> Iterator[None]:
-        """Make encoder noise and dropout functions of the key and of the calls from here on."""
+        """Make all that changes between calls a function of the key and of the calls from here on.
+
+        That is encoder noise, dropout, and surrogates that learn from the gradients they gave.
+        """
         before = self._key, self._draw, self._calls
         self._key, self._draw, self._calls = key, 0, 0
+        for function in (module.surrogate_function for module in self._spiking):
+            if isinstance(function, surrogates.ASSG):
+                function.forget()
         try:
             yield
         finally:
             self._key, self._draw, self._calls = before
 
     @contextmanager
-    def surrogate(self, spec: Surrogate | Own) -> Iterator[None]:
+    def surrogate(self, spec: AttackSurrogate | Own) -> Iterator[None]:
         """Exchange the surrogate gradient of every spiking layer, unless it is to be its own."""
         before = [module.surrogate_function for module in self._spiking]
         try:
@@ -187,7 +196,7 @@ class SpikingClassifier(nn.Module):
                 module.surrogate_function = function
 
     @contextmanager
-    def gradient(self, rule: Rule | Own) -> Iterator[None]:
+    def gradient(self, rule: AttackRule | Own) -> Iterator[None]:
         """Exchange the gradient rule of every neuron that has one, unless it is to be its own."""
         ruled = [module for module in self._spiking if hasattr(module, "gradient")]
         before = [module.gradient for module in ruled]

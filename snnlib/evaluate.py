@@ -1,18 +1,22 @@
 """Attack a batch and judge the outcome, without trusting the attack."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from snnlib import noise
 from snnlib.attacks import ATTACKS, guards
-from snnlib.attacks.gradient import bounds_of, project
+from snnlib.attacks.ball import Ball
 from snnlib.classifier import SpikingClassifier, frozen
 from snnlib.datasets import Batch
-from snnlib.spec.attack import AnyAttack, Attack, Clean, Space
+from snnlib.spec.attack import AnyAttack, Attack, Blind, Clean, Space
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +39,7 @@ def attack_batch(
     batch: Batch,
     *,
     seed: int,
+    before_pass: Callable[[], object] | None = None,
 ) -> BatchOutcome:
     """Attack a batch at every radius; a sample stays correct if it withstands every candidate.
 
@@ -46,17 +51,35 @@ def attack_batch(
         epsilons: radii; (0,) for Clean.
         batch: samples, padded to the shape that all batches have.
         seed: of the attack's and the encoder's randomness.
+        before_pass: called before each pass through the network, thus between any two steps of any
+            attack; what it raises ends the attack at once and comes out here.
 
     Raises:
         GuardBroken: the attack broke its threat model or changed the network.
         NotFinite: an image or a logit is NaN or infinite.
     """
     key = noise.Key(seed=seed, stream="evaluation", samples_B=batch.samples_B)
-    with frozen(model), guards.unchanged(model):
+    with frozen(model), guards.unchanged(model), _hooked(model.layers, before_pass):
         if isinstance(attack, Clean):
             correct_EB = _judge(model, batch.images_BCHW, "pixel", batch, key)[None]
             return _outcome(correct_EB, torch.zeros_like(correct_EB), batch.count)
         return _attacked(model, attack, epsilons, batch, key)
+
+
+@contextmanager
+def _hooked(layers: nn.Module, before_pass: Callable[[], object] | None) -> Iterator[None]:
+    if before_pass is None:
+        yield
+        return
+
+    def hook(_module: nn.Module, _inputs: object) -> None:
+        before_pass()
+
+    handle = layers.register_forward_pre_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _attacked(
@@ -72,8 +95,10 @@ def _attacked(
     correct_EB = torch.ones(shape, dtype=torch.bool, device=origin.device)
     zero_EB = correct_EB.clone()
     attacker = replace(key, stream="attack")
-    bounds = bounds_of(model, attack)
-    with model.surrogate(attack.surrogate), model.gradient(attack.gradient):
+    surrogate, rule = (
+        ("own", "own") if isinstance(attack, Blind) else (attack.surrogate, attack.gradient)
+    )
+    with model.surrogate(surrogate), model.gradient(rule):
         found = ATTACKS[attack.name](
             model, origin, batch.labels_B, attack=attack, epsilons=epsilons, key=attacker
         )
@@ -87,7 +112,7 @@ def _attacked(
                 bounds=model.bounds(attack.space),
                 samples_B=batch.samples_B,
             )
-            z = project(candidate.z, origin, epsilon, bounds)
+            z = Ball.around(model, origin, epsilon, attack.threat).project(candidate.z)
             correct_EB[index] &= _judge(model, z, attack.space, batch, key)
             zero_EB[index] &= candidate.zero_gradient_B
     return _outcome(correct_EB, zero_EB, batch.count)
@@ -112,6 +137,6 @@ def batches(total: int, size: int) -> list[range]:
     return [range(start, min(start + size, total)) for start in range(0, total, size)]
 
 
-def shard(chosen: Sequence[range], rank: int, world: int) -> list[range]:
-    """The batches of one process: every one belongs to exactly one, none is counted twice."""
+def shard(chosen: Sequence[Item], rank: int, world: int) -> list[Item]:
+    """The items of one process: every one belongs to exactly one, none is counted twice."""
     return list(chosen[rank::world])

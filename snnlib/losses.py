@@ -32,6 +32,32 @@ def margin(response: Response, labels_B: Tensor) -> Tensor:
     return others - logits_BK.gather(1, labels_B[:, None])[:, 0]
 
 
+def dlr(response: Response, labels_B: Tensor) -> Tensor:
+    """(max_{k != y} z_k - z_y) / (z_(1) - z_(3)), [B] (Croce and Hein 2020, eq. 6).
+
+    z_(i) is the i-th largest logit. Where z_(1) = z_(3), as often among spike counts, the ratio says
+    nothing and its numerator, the margin, stands for it.
+    """
+    ordered_BK = response.logits.sort(dim=1, descending=True).values
+    return _ratio(margin(response, labels_B), ordered_BK[:, 0] - ordered_BK[:, 2])
+
+
+def dlr_targeted(response: Response, labels_B: Tensor, targets_B: Tensor) -> Tensor:
+    """(z_t - z_y) / (z_(1) - (z_(3) + z_(4)) / 2), [B] (Croce and Hein 2020, eq. 7).
+
+    Where the divisor is 0 the numerator stands alone, as in `dlr`.
+    """
+    logits_BK = response.logits
+    ordered_BK = logits_BK.sort(dim=1, descending=True).values
+    own_B, other_B = (logits_BK.gather(1, of[:, None])[:, 0] for of in (labels_B, targets_B))
+    return _ratio(other_B - own_B, ordered_BK[:, 0] - (ordered_BK[:, 2] + ordered_BK[:, 3]) / 2)
+
+
+def _ratio(value_B: Tensor, by_B: Tensor) -> Tensor:
+    defined_B = by_B > 0
+    return torch.where(defined_B, value_B / torch.where(defined_B, by_B, 1.0), value_B)
+
+
 def current_cross_entropy(response: Response, labels_B: Tensor) -> Tensor:
     """Cross entropy of the output layer's mean current, whatever the readout, [B]."""
     logits_BK = response.current_TBK.mean(0)
@@ -93,6 +119,7 @@ def target_trace(steps: int, tau_s: float) -> Tensor:
 LOSSES: dict[AttackLoss, PerSample] = {
     "cross_entropy": cross_entropy,
     "margin": margin,
+    "dlr": dlr,
     "trace_cross_entropy": trace_cross_entropy,
     "current_cross_entropy": current_cross_entropy,
 }

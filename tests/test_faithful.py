@@ -7,6 +7,7 @@ import pytest
 from jobs import identity, manifest
 from jobs.cell import Cell
 from jobs.errors import ManifestError
+from snnlib.spec.attack import PGD
 
 HEAD = """version: 1
 name: faith
@@ -36,6 +37,7 @@ def test_options_are_written_out() -> None:
     assert plain["regime"]["loss"] == "kernel"
     assert (plain["regime"]["clip_grad_norm"], plain["regime"]["weight_clip"]) == ("1", "4")
     (attack,) = cell.attacks
+    assert isinstance(attack, PGD)
     assert (attack.space, attack.clip, attack.loss) == ("repeated", False, "trace_cross_entropy")
     assert identity.plain(attack)["step_size"] == "eps/3"
 

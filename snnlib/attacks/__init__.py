@@ -2,15 +2,29 @@
 
 from collections.abc import Callable, Iterator
 
+from snnlib.attacks.apgd import apgd
+from snnlib.attacks.fab import fab
 from snnlib.attacks.gradient import Candidate, bim, fgsm, pgd, rfgsm
+from snnlib.attacks.momentum import mifgsm, sapgd
+from snnlib.attacks.search import random_noise, square
 from snnlib.spec.attack import AttackName
 
 AttackFunction = Callable[..., Iterator[Candidate]]
-"""(model, origin, labels_B, *, attack, epsilons, key) to candidates, at least one per epsilon."""
+"""(model, origin, labels_B, *, attack, epsilons, key) to candidates, at least one per epsilon.
+
+Whoever runs it may raise at any pass through the network (`before_pass` of `evaluate.attack_batch`),
+so that a job can end between two steps; an attack need not do anything for that.
+"""
 
 ATTACKS: dict[AttackName, AttackFunction] = {
     "fgsm": fgsm,
     "rfgsm": rfgsm,
     "bim": bim,
     "pgd": pgd,
+    "mifgsm": mifgsm,
+    "apgd": apgd,
+    "fab": fab,
+    "square": square,
+    "sapgd": sapgd,
+    "noise": random_noise,
 }

@@ -1,4 +1,4 @@
-"""Attacks along the sign of the input gradient, in any perturbation space.
+"""Attacks along the input gradient, in any perturbation space.
 
 z is a point of the attack's space (`SpikingClassifier.lift`): images [B, C, H, W] in `pixel`, else
 [T, B, C, H, W], time first. Radii and step lengths are in the units of that space: of the range
@@ -19,10 +19,11 @@ import torch
 from torch import Tensor
 
 from snnlib import noise
+from snnlib.attacks.ball import Ball
 from snnlib.attacks.guards import batch_axis, per_sample
-from snnlib.classifier import Bounds, SpikingClassifier
+from snnlib.classifier import SpikingClassifier
 from snnlib.losses import LOSSES
-from snnlib.spec.attack import BIM, FGSM, PGD, RFGSM, Attack, Space
+from snnlib.spec.attack import BIM, FGSM, PGD, RFGSM, GradientAttack, Space
 from snnlib.spec.values import step_length
 
 
@@ -41,18 +42,9 @@ class Candidate:
     zero_gradient_B: Tensor
 
 
-def project(z: Tensor, origin: Tensor, epsilon: float, bounds: Bounds | None) -> Tensor:
-    """The nearest point of the l-infinity ball around `origin`, and within bounds if any bind."""
-    z = torch.minimum(torch.maximum(z, origin - epsilon), origin + epsilon)
-    return z if bounds is None else z.clamp(*bounds)  # type: ignore[arg-type]
-
-
-def bounds_of(model: SpikingClassifier, attack: Attack) -> Bounds | None:
-    """Where an attack keeps its points; None if it need not."""
-    return model.bounds(attack.space) if attack.clip else None
-
-
-def gradient(model: SpikingClassifier, z: Tensor, labels_B: Tensor, attack: Attack) -> Tensor:
+def gradient(
+    model: SpikingClassifier, z: Tensor, labels_B: Tensor, attack: GradientAttack
+) -> Tensor:
     """Gradient of the summed loss with respect to z; each sample's part is its own."""
     z = z.detach().requires_grad_()
     with torch.enable_grad():
@@ -71,14 +63,15 @@ def fgsm(
 ) -> Iterator[Candidate]:
     """z = origin + epsilon sign(g), g = dL/dz at origin (Goodfellow et al. 2015, section 4).
 
-    The sign does not depend on epsilon, so one gradient serves the whole grid.
+    In l2 the step is epsilon g / |g|. Its direction does not depend on epsilon, so one gradient
+    serves the whole grid.
     """
-    bounds = bounds_of(model, attack)
     with model.keyed(key):
         g = gradient(model, origin, labels_B, attack)
     zero_B = ~per_sample(g, attack.space).any(1)
     for index, epsilon in enumerate(map(float, epsilons)):
-        z = project(origin + epsilon * g.sign(), origin, epsilon, bounds)
+        ball = Ball.around(model, origin, epsilon, attack.threat)
+        z = ball.project(origin + epsilon * ball.steepest(g))
         yield Candidate(epsilon=index, z=z, zero_gradient_B=zero_B)
 
 
@@ -128,7 +121,8 @@ def from_signs(
     epsilon, alpha = lengths
     begin = origin + alpha * signs
     g = gradient(model, begin, labels_B, attack)
-    z = project(begin + (epsilon - alpha) * g.sign(), origin, epsilon, bounds_of(model, attack))
+    ball = Ball.around(model, origin, epsilon, attack.threat)
+    z = ball.project(begin + (epsilon - alpha) * g.sign())
     return z, ~per_sample(g, attack.space).any(1)
 
 
@@ -151,42 +145,38 @@ def bim(
 ) -> Iterator[Candidate]:
     """Ascent in steps of epsilon/steps from the origin (Kurakin et al. 2017, eq. 2)."""
     for index, exact in enumerate(epsilons):
-        epsilon = float(exact)
+        ball = Ball.around(model, origin, float(exact), attack.threat)
         with model.keyed(key):
-            z, zero_B = ascend(
-                model, origin, origin, labels_B, attack, (epsilon, epsilon / attack.steps)
-            )
+            z, zero_B = ascend(model, origin, ball, labels_B, attack, ball.epsilon / attack.steps)
         yield Candidate(epsilon=index, z=z, zero_gradient_B=zero_B)
 
 
 def ascend(
     model: SpikingClassifier,
     z: Tensor,
-    origin: Tensor,
+    ball: Ball,
     labels_B: Tensor,
     attack: BIM | PGD,
-    lengths: tuple[float, float],
+    step: float,
 ) -> tuple[Tensor, Tensor]:
-    """Signed steps, each projected onto ball and bounds.
+    """Steps of one length along the steepest ascent, each projected onto ball and bounds.
 
     Args:
         model: the network.
         z: where to start.
-        origin: centre of the ball.
+        ball: where to stay.
         labels_B: classes.
-        attack: number of steps, loss, space and clip.
-        lengths: epsilon and step.
+        attack: number of steps, loss and space.
+        step: its length.
 
     Returns:
         The last point, and the samples whose gradient was exactly zero in every step.
     """
-    epsilon, step = lengths
-    bounds = bounds_of(model, attack)
     zero_B = torch.ones_like(labels_B, dtype=torch.bool)
     for _ in range(attack.steps):
         g = gradient(model, z, labels_B, attack)
         zero_B &= ~per_sample(g, attack.space).any(1)
-        z = project(z + step * g.sign(), origin, epsilon, bounds)
+        z = ball.project(z + step * ball.steepest(g))
     return z, zero_B
 
 
@@ -205,26 +195,11 @@ def pgd(
     which others are asked for.
     """
     for index, exact in enumerate(epsilons):
-        lengths = float(exact), float(step_length(attack.step_size, exact))
+        ball = Ball.around(model, origin, float(exact), attack.threat)
+        step = float(step_length(attack.step_size, exact))
         for restart in range(attack.restarts):
             own = replace(key, stream=f"{key.stream}/restart/{restart}")
-            begin = start(origin, lengths[0], attack, own, bounds_of(model, attack))
+            begin = ball.scattered(own) if attack.random_start else origin
             with model.keyed(own):
-                z, zero_B = ascend(model, begin, origin, labels_B, attack, lengths)
+                z, zero_B = ascend(model, begin, ball, labels_B, attack, step)
             yield Candidate(epsilon=index, z=z, zero_gradient_B=zero_B)
-
-
-def start(
-    origin: Tensor,
-    epsilon: float,
-    attack: PGD,
-    key: noise.Key,
-    bounds: Bounds | None = (0.0, 1.0),
-) -> Tensor:
-    """Where PGD begins: uniformly in the ball, keyed on each sample, or at the origin."""
-    if not attack.random_start:
-        return origin
-    axis = batch_axis(attack.space)
-    own = replace(key, stream=f"{key.stream}/start")
-    unit = noise.uniform(origin.movedim(axis, 0).shape[1:], own).movedim(0, axis)
-    return project(origin + epsilon * (2 * unit - 1), origin, epsilon, bounds)

@@ -73,8 +73,12 @@ def check(
     rows = per_sample(z, threat.space)
     _refuse(~rows.isfinite(), samples_B, NotFinite, "is NaN or infinite after the attack")
     distance = (rows - per_sample(origin, threat.space)).abs()
+    allowed = epsilon + TOLERANCE
+    if threat.norm == "l2":
+        distance = distance.norm(dim=1, keepdim=True)
+        allowed += TOLERANCE * epsilon  # what is summed over thousands of values rounds more
     reason = f"left the {threat.norm} ball of radius {epsilon:.6g}"
-    _refuse(distance > epsilon + TOLERANCE, samples_B, GuardBroken, reason)
+    _refuse(distance > allowed, samples_B, GuardBroken, reason)
     if threat.clip:
         low, high = bounds
         outside = per_sample((z < low - TOLERANCE) | (z > high + TOLERANCE), threat.space)

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from snnlib import noise
 from snnlib.attacks import ATTACKS, guards
-from snnlib.attacks.gradient import bounds_of, project, start
+from snnlib.attacks.ball import Ball
 from snnlib.classifier import SpikingClassifier, frozen
 from snnlib.losses import LOSSES, divergence
-from snnlib.spec.attack import Attack
+from snnlib.spec.attack import InnerAttack
 from snnlib.spec.training import Adversary, TradesRegime
 from snnlib.spec.values import step_length
 
@@ -63,18 +63,18 @@ def divergent(
     attack, epsilon = regime.attack, float(regime.epsilon)
     step = float(step_length(attack.step_size, regime.epsilon))
     radius = epsilon if attack.random_start else min(float(regime.start_noise), epsilon)
-    bounds = bounds_of(model, attack)
     with _attacked(model, regime.adversary):
         origin = _lifted(model, images_BCHW, attack, key)
         with model.keyed(key), torch.no_grad():
             clean_BK = model.logits(origin, attack.space)
-        z = start(origin, radius, replace(attack, random_start=True), key, bounds)
+        ball = Ball.around(model, origin, epsilon, attack.threat)
+        z = replace(ball, epsilon=radius).scattered(key)
         for _ in range(attack.steps):
             z = z.detach().requires_grad_()
             with model.keyed(key), torch.enable_grad():
                 total = divergence(clean_BK, model.logits(z, attack.space)).sum()
             (g,) = torch.autograd.grad(total, z)
-            z = project(z.detach() + step * g.sign(), origin, epsilon, bounds)
+            z = ball.project(z.detach() + step * ball.steepest(g))
         _check(model, z, origin, regime.adversary, key)
         return z
 
@@ -91,7 +91,7 @@ def _attacked(model: SpikingClassifier, adversary: Adversary) -> Iterator[None]:
 
 
 def _lifted(
-    model: SpikingClassifier, images_BCHW: Tensor, attack: Attack, key: noise.Key
+    model: SpikingClassifier, images_BCHW: Tensor, attack: InnerAttack, key: noise.Key
 ) -> Tensor:
     with model.keyed(key), torch.no_grad():
         return model.lift(images_BCHW, attack.space)
@@ -114,7 +114,7 @@ def _strongest(
     model: SpikingClassifier,
     points: list[Tensor],
     labels_B: Tensor,
-    attack: Attack,
+    attack: InnerAttack,
     key: noise.Key,
 ) -> Tensor:
     losses = []

@@ -43,6 +43,20 @@ def bptt(
     return _run(_BPTT, current_TB, adaptation, _Layer(constants, spike))
 
 
+def bptr(
+    current_TB: Tensor,
+    constants: Constants,
+    spike: SpikeFunction,
+    adaptation: Adaptation | None = None,
+) -> Tensor:
+    """Traces with the gradient of `tsslbp`, where 1[rate > 0] takes the place of the surrogate.
+
+    Backward pass through rate (Ding et al. 2022, SNN-RAT): a neuron that spiked at all passes its
+    gradient on. Theta gets none: the rule is an attacker's.
+    """
+    return _run(_BPTR, current_TB, adaptation, _Layer(constants, spike))
+
+
 def tsslbp(
     current_TB: Tensor,
     constants: Constants,
@@ -106,10 +120,17 @@ class _Layer(NamedTuple):
     constants: Constants
     spike: SpikeFunction
     theta_gradient: ThetaGradient = "sample"
+    shape: torch.Size = torch.Size()
+
+    def profile_(self, distance_Tb: Tensor) -> None:
+        """Overwrite distances from the threshold by the surrogate's profile."""
+        # of a spike function that must see the whole layer, the only block is the layer
+        self.spike.profile_(distance_Tb.view(self.shape) if self.spike.whole else distance_Tb)
 
 
 def _run(function: Any, current_TB: Tensor, adaptation: Adaptation | None, layer: _Layer) -> Tensor:
     steps, batch = current_TB.shape[:2]
+    layer = layer._replace(shape=current_TB.shape)
     if adaptation is None:
         trace: Tensor = function.apply(current_TB.flatten(1)[:, None], None, None, layer)
     else:
@@ -136,10 +157,10 @@ class _Block(NamedTuple):
         return Adaptation(theta_F[self.neurons], nds_TF[:, None, self.neurons])
 
 
-def _blocks(x_TBF: Tensor) -> Iterator[_Block]:
-    """Cover all samples and neurons; the first block is the largest."""
+def _blocks(x_TBF: Tensor, *, whole: bool = False) -> Iterator[_Block]:
+    """Cover all samples and neurons, if `whole` by one block; the first block is the largest."""
     _, batch, count = x_TBF.shape
-    limit = BLOCK if x_TBF.device.type == "cpu" else x_TBF.numel()
+    limit = BLOCK if x_TBF.device.type == "cpu" and not whole else x_TBF.numel()
     wide = max(1, ceil(count / ceil(count / limit))) if count else 1
     high = ceil(batch / ceil(batch * wide / limit)) if batch else 1
     for first in range(0, count, wide):
@@ -228,14 +249,14 @@ class _TSSLBP(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         membrane_TBF, nds_TF = ctx.saved_tensors
-        constants, spike, theta_gradient = ctx.layer
+        constants, spike, theta_gradient = ctx.layer[:3]
         grad_TBF = torch.empty_like(membrane_TBF)
         scratch, zero = _Scratch(membrane_TBF), membrane_TBF.new_zeros(())
-        for block in _blocks(membrane_TBF):
+        for block in _blocks(membrane_TBF, whole=spike.whole):
             grad_Tb = block.of(grad_TBF)
             h_Tb = scratch("h", grad_Tb.shape)
             torch.sub(block.of(membrane_TBF), constants.v_threshold, out=h_Tb)
-            spike.profile_(h_Tb)
+            ctx.layer.profile_(h_Tb)
             g = scratch("g", grad_Tb[0].shape).zero_()
             for d, h, grad in _reversed(block.of(grads[0]), h_Tb, grad_Tb):
                 torch.lerp(d, g, constants.trace_decay, out=g)
@@ -263,6 +284,34 @@ def _reversed(*x_Tb: Tensor) -> Iterator[tuple[Tensor, ...]]:
     return zip(*(reversed(x.unbind()) for x in x_Tb), strict=True)
 
 
+class _BPTR(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        current_TBF: Tensor,
+        theta_F: Tensor | None,
+        nds_TF: Tensor | None,
+        layer: _Layer,
+    ) -> Tensor:
+        keep = ctx.needs_input_grad[0]
+        trace_TBF, _ = _forward(current_TBF, theta_F, nds_TF, layer, keep=False)
+        ctx.layer = layer
+        # a trace that has left 0 stays above it
+        ctx.save_for_backward(trace_TBF[-1] > 0 if keep else None)
+        return trace_TBF
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (spiked_BF,) = ctx.saved_tensors
+        grad_TBF = torch.empty_like(grads[0], memory_format=torch.contiguous_format)
+        g = torch.zeros_like(grads[0][0])
+        for d, grad in _reversed(grads[0], grad_TBF):
+            torch.lerp(d, g, ctx.layer.constants.trace_decay, out=g)
+            torch.mul(g, spiked_BF, out=grad)
+        return grad_TBF, None, None, None
+
+
 class _BPTT(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -285,7 +334,7 @@ class _BPTT(torch.autograd.Function):
         grad_TBF = torch.empty_like(membrane_TBF)
         grad_theta_F = torch.zeros_like(theta_F) if ctx.needs_input_grad[1] else None
         scratch = _Scratch(membrane_TBF)
-        for block in _blocks(membrane_TBF):
+        for block in _blocks(membrane_TBF, whole=ctx.layer.spike.whole):
             adaptation = block.adaptation(theta_F, nds_TF)
             states_Tb = [block.of(x) for x in (membrane_TBF, grads[0], grad_TBF)]
             pull = None if grad_theta_F is None else grad_theta_F[block.neurons]
@@ -310,10 +359,10 @@ def _retreat(
         scratch: working memory.
     """
     u_Tb, d_Tb, grad_Tb = states_Tb
-    (constants, spike, _), size = layer, u_Tb[0].shape
+    constants, spike, size = layer.constants, layer.spike, u_Tb[0].shape
     error_Tb, h_Tb = _distance(u_Tb, adaptation, constants, scratch)
     silent_Tb = torch.le(h_Tb, 0, out=scratch("silent", u_Tb.shape))
-    spike.profile_(h_Tb)
+    layer.profile_(h_Tb)
     A, U, W, pulls = (scratch(name, size).zero_() for name in ("A", "U", "W", "pulls"))
     S, zero = scratch("S", size), u_Tb.new_zeros(())
     for u, d, h, silent, error, grad in _reversed(u_Tb, d_Tb, h_Tb, silent_Tb, error_Tb, grad_Tb):

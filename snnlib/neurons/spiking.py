@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from snnlib.doors import neuron
-from snnlib.spec.neuron import IF, LIF, ParametricLIF, ReLU
+from snnlib.neurons import attacked
+from snnlib.spec.neuron import IF, LIF, AttackRule, ParametricLIF, ReLU
 
 
 class IntegrateAndFire(neuron.IFNode):  # type: ignore[misc]
@@ -23,8 +24,20 @@ class IntegrateAndFire(neuron.IFNode):  # type: ignore[misc]
     the whole trajectory; on a GPU SpikingJelly's own kernels run.
     """
 
+    gradient: AttackRule = "bptt"
+
+    def charge(self, v_B: Tensor, x_B: Tensor) -> Tensor:
+        """v + I."""
+        return v_B + x_B
+
+    def shares(self) -> tuple[float, float]:
+        """All of membrane and current."""
+        return 1.0, 1.0
+
     def multi_step_forward(self, x_seq: Tensor) -> Tensor:
         """Currents [T, B, ...] to spikes of the same shape; the membrane goes on from before."""
+        if attacked.wanted(self):
+            return attacked.spikes(self, x_seq)
         if x_seq.device.type != "cpu" or self.store_v_seq:
             spikes: Tensor = super().multi_step_forward(x_seq)
             return spikes
@@ -72,6 +85,51 @@ class _IntegrateAndFire(torch.autograd.Function):
         return grad_u_TB, carry_B, None
 
 
+class LeakyIntegrateAndFire(neuron.LIFNode):  # type: ignore[misc]
+    """SpikingJelly's LIFNode with `decay_input` and hard reset to 0."""
+
+    gradient: AttackRule = "bptt"
+
+    def charge(self, v_B: Tensor, x_B: Tensor) -> Tensor:
+        """v + (I - v) / tau."""
+        charged: Tensor = v_B + (x_B - v_B) / self.tau
+        return charged
+
+    def shares(self) -> tuple[float, float]:
+        """1 - 1/tau of the membrane, 1/tau of the current."""
+        return 1 - 1 / self.tau, 1 / self.tau
+
+    def multi_step_forward(self, x_seq: Tensor) -> Tensor:
+        """Currents [T, B, ...] to spikes of the same shape; the membrane goes on from before."""
+        if attacked.wanted(self):
+            return attacked.spikes(self, x_seq)
+        spikes: Tensor = super().multi_step_forward(x_seq)
+        return spikes
+
+
+class ParametricLeakyIntegrateAndFire(neuron.ParametricLIFNode):  # type: ignore[misc]
+    """SpikingJelly's ParametricLIFNode with `decay_input` and hard reset to 0."""
+
+    gradient: AttackRule = "bptt"
+
+    def charge(self, v_B: Tensor, x_B: Tensor) -> Tensor:
+        """v + (I - v) sigmoid(w)."""
+        charged: Tensor = v_B + (x_B - v_B) * self.w.sigmoid()
+        return charged
+
+    def shares(self) -> tuple[Tensor, Tensor]:
+        """1 - sigmoid(w) of the membrane, sigmoid(w) of the current."""
+        leak = self.w.detach().sigmoid()
+        return 1 - leak, leak
+
+    def multi_step_forward(self, x_seq: Tensor) -> Tensor:
+        """Currents [T, B, ...] to spikes of the same shape; the membrane goes on from before."""
+        if attacked.wanted(self):
+            return attacked.spikes(self, x_seq)
+        spikes: Tensor = super().multi_step_forward(x_seq)
+        return spikes
+
+
 def _slope_(u: Tensor, function: Any) -> Tensor:
     """Overwrite u by the surrogate derivative."""
     profile: Tensor = function.profile_(u)
@@ -86,7 +144,7 @@ def if_node(spec: IF, function: Any) -> nn.Module:
 
 def lif_node(spec: LIF, function: Any) -> nn.Module:
     """Leaky integrate-and-fire neuron whose input leaks too."""
-    node: nn.Module = neuron.LIFNode(
+    node: nn.Module = LeakyIntegrateAndFire(
         tau=float(spec.tau), decay_input=True, **_common(spec, function)
     )
     return node
@@ -94,7 +152,7 @@ def lif_node(spec: LIF, function: Any) -> nn.Module:
 
 def plif_node(spec: ParametricLIF, function: Any) -> nn.Module:
     """LIF with a learned leak (Fang et al. 2021, eq. 7)."""
-    node: nn.Module = neuron.ParametricLIFNode(
+    node: nn.Module = ParametricLeakyIntegrateAndFire(
         init_tau=float(spec.init_tau), decay_input=True, **_common(spec, function)
     )
     return node

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from snnlib.errors import SnnlibError
 from snnlib.neurons import fused, trace
 from snnlib.neurons.trace import Adaptation, Constants
-from snnlib.spec.neuron import TALIF, Rule, ThetaGradient, TraceLIF
+from snnlib.spec.neuron import TALIF, AttackRule, ThetaGradient, TraceLIF
 from snnlib.surrogates import SpikeFunction
 
 Recorder = Callable[[Tensor, Constants, Adaptation | None], Tensor]
@@ -21,13 +21,13 @@ class TraceLIFNode(nn.Module):
 
     Attributes:
         surrogate_function: exchangeable between calls.
-        gradient: `bptt` or `tsslbp`, exchangeable between calls.
+        gradient: `bptt`, `tsslbp` or an attacker's `bptr`, exchangeable between calls.
         plain: compute the equations step by step instead of fused; equal up to rounding.
         recorder: computes the traces in place of the layer, without a gradient, to see its states
             (`fused.watched`); none unless set.
     """
 
-    gradient: Rule
+    gradient: AttackRule
     theta_gradient: ThetaGradient = "sample"
 
     def __init__(self, spec: TraceLIF | TALIF, surrogate_function: SpikeFunction) -> None:
@@ -59,8 +59,10 @@ class TraceLIFNode(nn.Module):
                 traces_TB = how.bptt(*known)
             case "tsslbp":
                 traces_TB = how.tsslbp(*known, self.theta_gradient)
+            case "bptr":
+                traces_TB = fused.bptr(*known)
             case unknown:
-                raise SnnlibError(f"gradient rule '{unknown}' is not known: bptt or tsslbp")
+                raise SnnlibError(f"gradient rule '{unknown}' is not known: bptt, tsslbp or bptr")
         return traces_TB
 
     def spike_counts(self, trace_TB: Tensor) -> Tensor:

@@ -1,17 +1,21 @@
 """Attacks and the threat models that bound them."""
 
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
-from snnlib.spec.neuron import Rule, Surrogate
-from snnlib.spec.values import Bool, PositiveInt, Spec, StepSize, step_length
+from snnlib.spec.neuron import AttackRule, AttackSurrogate
+from snnlib.spec.values import Bool, PositiveInt, PositiveReal, Real, Spec, StepSize, step_length
 
 Space = Literal["pixel", "repeated", "encoded"]
-AttackLoss = Literal["cross_entropy", "margin", "trace_cross_entropy", "current_cross_entropy"]
+AttackLoss = Literal[
+    "cross_entropy", "margin", "dlr", "trace_cross_entropy", "current_cross_entropy"
+]
 Own = Literal["own"]
+Norm = Literal["linf", "l2"]
 
 
 def _share(step: str) -> str:
@@ -32,7 +36,7 @@ class ThreatModel:
             encoder's normalisation.
     """
 
-    norm: Literal["linf"] = "linf"
+    norm: Norm = "linf"
     space: Space = "pixel"
     clip: bool = True
 
@@ -46,23 +50,16 @@ class Clean(Spec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _GradientAttack(Spec):
-    """What every attack along a gradient has.
+class BlindAttack(Spec):
+    """What every attack has; alone, what those have that look at no gradient.
 
     Attributes:
         norm: with `space` and `clip` the threat model.
-        loss: what the attack raises: cross entropy or margin of the logits, cross entropy of the
-            output's mean current, or of its traces against the target's at every step.
-        surrogate: the attacker's surrogate gradient; `own` is the network's.
-        gradient: the attacker's gradient rule; `own` is the network's.
     """
 
-    norm: Literal["linf"] = "linf"
+    norm: Norm = "linf"
     space: Space = "pixel"
     clip: Bool = True
-    loss: AttackLoss = "cross_entropy"
-    surrogate: Own | Surrogate = "own"
-    gradient: Own | Rule = "own"
 
     @property
     def threat(self) -> ThreatModel:
@@ -71,7 +68,23 @@ class _GradientAttack(Spec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FGSM(_GradientAttack):
+class GradientAttack(BlindAttack):
+    """What every attack along a gradient has.
+
+    Attributes:
+        loss: what the attack raises: cross entropy or margin of the logits, cross entropy of the
+            output's mean current, or of its traces against the target's at every step.
+        surrogate: the attacker's surrogate gradient; `own` is the network's.
+        gradient: the attacker's gradient rule; `own` is the network's.
+    """
+
+    loss: AttackLoss = "cross_entropy"
+    surrogate: Own | AttackSurrogate = "own"
+    gradient: Own | AttackRule = "own"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FGSM(GradientAttack):
     """One step of size epsilon along the sign of the gradient (Goodfellow et al. 2015, eq. 4)."""
 
     revision: ClassVar[int] = 1
@@ -79,7 +92,7 @@ class FGSM(_GradientAttack):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PGD(_GradientAttack):
+class PGD(GradientAttack):
     """Projected gradient ascent (Madry et al. 2018, eq. 2.1), judged at its last iterate.
 
     Attributes:
@@ -98,7 +111,7 @@ class PGD(_GradientAttack):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RFGSM(_GradientAttack):
+class RFGSM(GradientAttack):
     """A random step of `alpha` along random signs, then FGSM with the rest (Tramer et al. 2018).
 
     Attributes:
@@ -107,11 +120,12 @@ class RFGSM(_GradientAttack):
 
     revision: ClassVar[int] = 1
     name: Literal["rfgsm"] = "rfgsm"
+    norm: Literal["linf"] = "linf"
     alpha: Annotated[StepSize, AfterValidator(_share)] = "eps/2"
 
 
 @dataclass(frozen=True, kw_only=True)
-class BIM(_GradientAttack):
+class BIM(GradientAttack):
     """Steps of epsilon/steps from the input (Kurakin et al. 2017, eq. 2), judged at the last.
 
     Attributes:
@@ -123,6 +137,117 @@ class BIM(_GradientAttack):
     steps: PositiveInt = 7
 
 
-AttackName = Literal["fgsm", "rfgsm", "bim", "pgd"]
-Attack = Annotated[FGSM | RFGSM | BIM | PGD, Field(discriminator="name")]
-AnyAttack = Annotated[FGSM | RFGSM | BIM | PGD | Clean, Field(discriminator="name")]
+@dataclass(frozen=True, kw_only=True)
+class MIFGSM(GradientAttack):
+    """Signed steps along a running mean of gradients, from the input (Dong et al. 2018).
+
+    Attributes:
+        steps: gradient steps.
+        step_size: length of a step.
+        decay: what a step leaves of the mean.
+    """
+
+    revision: ClassVar[int] = 1
+    name: Literal["mifgsm"] = "mifgsm"
+    steps: PositiveInt = 10
+    step_size: StepSize = "eps/10"
+    decay: Annotated[Real, Field(ge=0)] = Decimal(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class APGD(GradientAttack):
+    """Ascent whose steps halve by themselves, judged at any iterate (Croce and Hein 2020).
+
+    Attributes:
+        steps: gradient steps of each restart.
+        restarts: independent starts, each at the surface of the ball.
+        targets: climb towards so many of the closest classes, one after the other, by the targeted
+            ratio of logits instead of `loss`; untargeted when unset.
+    """
+
+    revision: ClassVar[int] = 1
+    name: Literal["apgd"] = "apgd"
+    steps: PositiveInt = 100
+    restarts: PositiveInt = 1
+    targets: PositiveInt | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FAB(BlindAttack):
+    """The smallest perturbation towards each of the closest classes (Croce and Hein 2020b).
+
+    Attributes:
+        steps: gradient steps towards each class.
+        targets: classes.
+        surrogate: the attacker's surrogate gradient; `own` is the network's.
+        gradient: the attacker's gradient rule; `own` is the network's.
+    """
+
+    revision: ClassVar[int] = 1
+    name: Literal["fab"] = "fab"
+    norm: Literal["linf"] = "linf"
+    steps: PositiveInt = 100
+    targets: PositiveInt = 9
+    surrogate: Own | AttackSurrogate = "own"
+    gradient: Own | AttackRule = "own"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Square(BlindAttack):
+    """Random search over square patches, without gradients (Andriushchenko et al. 2020).
+
+    Attributes:
+        queries: points that the network is asked about.
+        share: part of the image that the first squares cover.
+        restarts: independent searches.
+    """
+
+    revision: ClassVar[int] = 1
+    name: Literal["square"] = "square"
+    norm: Literal["linf"] = "linf"
+    queries: PositiveInt = 5000
+    share: Annotated[PositiveReal, Field(le=1)] = Decimal("0.8")
+    restarts: PositiveInt = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class SAPGD(GradientAttack):
+    """Ascent with momentum and lengths of its own for each value (Wang et al. 2025), last iterate.
+
+    Attributes:
+        steps: gradient steps of each restart.
+        restarts: independent starts.
+        random_start: start uniformly in the ball; else at the input.
+    """
+
+    revision: ClassVar[int] = 1
+    name: Literal["sapgd"] = "sapgd"
+    norm: Literal["linf"] = "linf"
+    steps: PositiveInt = 100
+    restarts: PositiveInt = 1
+    random_start: Bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomNoise(BlindAttack):
+    """Points drawn uniformly from the ball; a sample is fooled if any of them fools.
+
+    Attributes:
+        draws: points.
+    """
+
+    revision: ClassVar[int] = 1
+    name: Literal["noise"] = "noise"
+    draws: PositiveInt = 100
+
+
+AttackName = Literal[
+    "fgsm", "rfgsm", "bim", "pgd", "mifgsm", "apgd", "fab", "square", "sapgd", "noise"
+]
+_Attack = FGSM | RFGSM | BIM | PGD | MIFGSM | APGD | FAB | Square | SAPGD | RandomNoise
+Attack = Annotated[_Attack, Field(discriminator="name")]
+AnyAttack = Annotated[_Attack | Clean, Field(discriminator="name")]
+InnerAttack = Annotated[FGSM | RFGSM | BIM | PGD, Field(discriminator="name")]
+"""Those that a network is trained against."""
+Blind = Square | RandomNoise
+"""Those that look at no gradient."""

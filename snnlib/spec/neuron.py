@@ -6,13 +6,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from snnlib.spec.stage import Quantity
 from snnlib.spec.values import Bool, Checkpoint, PositiveReal, Real, Spec
 
 NeuronName = Literal["if", "lif", "plif", "ta_lif", "relu"]
-SurrogateName = Literal["atan", "sigmoid"]
+SurrogateName = Literal[
+    "atan", "sigmoid", "triangle", "rectangle", "exponential", "straight_through", "pdsg", "assg"
+]
 Rule = Literal["bptt", "tsslbp"]
+AttackRule = Literal["bptt", "tsslbp", "bptr"]
+"""One that an attacker may choose; `bptr` passes gradients of neurons that spiked at all, g 1[rate > 0],
+and ignores their dynamics (backward pass through rate, Ding et al. 2022)."""
 ThetaGradient = Literal["sample", "batch"]
+Quantity = Literal["membrane", "trace"]
+"""What a signature is the mean of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +169,88 @@ class Sigmoid(Spec):
     clip: PositiveReal | None = None
 
 
-Surrogate = Annotated[ATan | Sigmoid, Field(discriminator="name")]
+@dataclass(frozen=True, kw_only=True)
+class Triangle(Spec):
+    """Surrogate derivative max(0, gamma - |u|) / gamma^2, u = membrane - threshold.
+
+    Attributes:
+        gamma: half the width of its base.
+    """
+
+    name: Literal["triangle"] = "triangle"
+    gamma: PositiveReal = Decimal(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rectangle(Spec):
+    """Surrogate derivative 1[|u| < gamma/2] / gamma, u = membrane - threshold.
+
+    Attributes:
+        gamma: its width.
+    """
+
+    name: Literal["rectangle"] = "rectangle"
+    gamma: PositiveReal = Decimal(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exponential(Spec):
+    """Surrogate derivative alpha/2 exp(-alpha |u|), u = membrane - threshold.
+
+    Attributes:
+        alpha: slope; 1/alpha is the width.
+    """
+
+    name: Literal["exponential"] = "exponential"
+    alpha: PositiveReal = Decimal(2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StraightThrough(Spec):
+    """Surrogate derivative 1 everywhere (Bengio et al. 2013, section 4)."""
+
+    name: Literal["straight_through"] = "straight_through"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PDSG(Spec):
+    """Potential-dependent surrogate: the density N(u; sigma/2, sigma) (Lun et al. 2025, eq. 8).
+
+    u = membrane - threshold; sigma is its standard deviation over the steps so far and the places of
+    a channel (of a whole layer without places), of each sample alone. For attacks only.
+    """
+
+    name: Literal["pdsg"] = "pdsg"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ASSG(Spec):
+    """Adaptive-sharpness surrogate: ATan of slope omega / (M + gamma D) (Wang et al. 2025).
+
+    At every gradient of an attack and for each value of u = membrane - threshold, M is the running
+    mean of |u|, D that of ||u| - M|, and omega = (2/pi) tan(pi A/2). For attacks only.
+
+    Attributes:
+        half_area: A/2, the part of the spike function's rise between 0 and M + gamma D.
+        beta: what a gradient leaves of the running means.
+        gamma: mean deviations that the rise may take.
+    """
+
+    name: Literal["assg"] = "assg"
+    half_area: Annotated[PositiveReal, Field(lt=0.5)] = Decimal("0.42")
+    beta: Annotated[Real, Field(ge=0, lt=1)] = Decimal("0.9")
+    gamma: Annotated[Real, Field(ge=0)] = Decimal("1.5")
+
+
+Surrogate = Annotated[
+    ATan | Sigmoid | Triangle | Rectangle | Exponential | StraightThrough,
+    Field(discriminator="name"),
+]
 """The derivative that stands in for that of the spike function."""
+AttackSurrogate = Annotated[
+    ATan | Sigmoid | Triangle | Rectangle | Exponential | StraightThrough | PDSG | ASSG,
+    Field(discriminator="name"),
+]
+"""One that an attacker may choose: PDSG and ASSG see how the network answers the attack."""
 HOSNN_SURROGATE = Sigmoid(alpha=Decimal(5), clip=Decimal(8))
 """Width 0.2, as published with HoSNN."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from snnlib.spec.attack import FGSM, PGD, Attack
+from snnlib.spec.attack import FGSM, PGD, InnerAttack
 from snnlib.spec.data import Dataset
 from snnlib.spec.model import Model
 from snnlib.spec.values import (
@@ -39,7 +39,7 @@ class Adversary(NamedTuple):
         mode: in which mode it meets the network.
     """
 
-    attack: Attack
+    attack: InnerAttack
     epsilon: Fraction
     mode: AttackMode = "eval"
 
@@ -125,7 +125,7 @@ class AdversarialRegime(_Regime):
 
     name: Literal["adversarial"] = "adversarial"
     epsilon: Epsilon
-    attack: Attack = FGSM()
+    attack: InnerAttack = FGSM()
     attack_mode: AttackMode = "eval"
 
     @property
@@ -181,7 +181,7 @@ class RATRegime(_Regime):
     name: Literal["rat"] = "rat"
     beta: PositiveReal = Decimal("0.004")
     epsilon: Epsilon
-    attack: Attack = FGSM()
+    attack: InnerAttack = FGSM()
     attack_mode: AttackMode = "eval"
 
     @property
@@ -210,7 +210,7 @@ class SRRegime(_Regime):
     step: PositiveReal = Decimal("0.01")
     squared: Bool = False
     epsilon: Epsilon | None = None
-    attack: Attack | None = None
+    attack: InnerAttack | None = None
 
     @property
     def adversary(self) -> Adversary | None:

@@ -12,17 +12,22 @@ from snnlib.datasets import Batch
 from snnlib.layers import Folded
 from snnlib.spec.encoder import Direct, Encoder
 from snnlib.spec.model import Small, SpikeReadout
-from snnlib.spec.neuron import IF
+from snnlib.spec.neuron import IF, SpikeNeuron
 
 DIRECT = Direct()
+HALF = IF(v_threshold=Decimal("0.5"))
 
 
 def small(
-    *, encoder: Encoder = DIRECT, readout: SpikeReadout = "current", seed: int = 0
+    *,
+    encoder: Encoder = DIRECT,
+    readout: SpikeReadout = "current",
+    seed: int = 0,
+    neuron: SpikeNeuron = HALF,
 ) -> SpikingClassifier:
     """The `small` network for digits."""
     spec = Small(
-        neuron=IF(v_threshold=Decimal("0.5")),
+        neuron=neuron,
         time_steps=3,
         encoder=encoder,
         readout=readout,

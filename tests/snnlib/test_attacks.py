@@ -1,5 +1,6 @@
 """FGSM and PGD against plain computations on a linear float64 network."""
 
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -10,11 +11,11 @@ from torch import Tensor
 
 from snnlib import noise
 from snnlib.attacks import ATTACKS
-from snnlib.attacks.gradient import start
+from snnlib.attacks.ball import Ball
 from snnlib.attacks.inner import adversarial
 from snnlib.classifier import SpikingClassifier, frozen
 from snnlib.losses import LOSSES
-from snnlib.spec.attack import FGSM, PGD, Attack, Space
+from snnlib.spec.attack import FGSM, PGD, Attack, Space, ThreatModel
 from snnlib.spec.neuron import Sigmoid
 from snnlib.spec.training import Adversary
 from tests.snnlib import networks
@@ -55,7 +56,8 @@ def test_pgd_is_projected_ascent(*, random_start: bool) -> None:
     model, attack = networks.linear(), PGD(steps=5, random_start=random_start)
     for index, epsilon in enumerate(map(float, EPSILONS)):
         own = noise.Key(seed=0, stream="test/restart/0", samples_B=BATCH.samples_B)
-        z = start(X, epsilon, attack, own)
+        ball = Ball.around(model, X, epsilon, attack.threat)
+        z = ball.scattered(own) if random_start else X
         for _ in range(5):
             z = z + epsilon / 4 * plain_gradient(model, z).sign()
             z = (X + (z - X).clamp(-epsilon, epsilon)).clamp(0, 1)
@@ -65,11 +67,13 @@ def test_pgd_is_projected_ascent(*, random_start: bool) -> None:
 def test_random_start_fills_the_ball_and_depends_on_the_sample() -> None:
     inside = torch.full((2000, 1, 2, 2), 0.5)
     key = noise.Key(seed=0, stream="test", samples_B=torch.arange(2000))
-    offset = start(inside, 0.1, PGD(), key) - 0.5
+    ball = Ball(origin=inside, epsilon=0.1, threat=ThreatModel(), bounds=(0.0, 1.0))
+    offset = ball.scattered(key) - 0.5
     part = noise.Key(seed=0, stream="test", samples_B=torch.arange(7, 12))
     assert offset.abs().max() <= 0.1
     assert abs(offset.std().item() - 0.1 / 3**0.5) < 0.002
-    assert torch.equal(start(inside[7:12], 0.1, PGD(), part) - 0.5, offset[7:12])
+    few = replace(ball, origin=inside[7:12])
+    assert torch.equal(few.scattered(part) - 0.5, offset[7:12])
 
 
 @pytest.mark.parametrize("attack", [FGSM(space="repeated"), PGD(space="encoded", steps=3)])

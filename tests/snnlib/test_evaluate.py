@@ -80,6 +80,23 @@ def test_one_gradient_serves_the_whole_fgsm_grid() -> None:
     assert passes == [True, False, False, False]
 
 
+@pytest.mark.parametrize(("attack", "passes"), [(FGSM(), 4), (PGD(steps=3, restarts=2), 24)])
+def test_an_attack_can_be_left_before_any_pass(attack: Any, passes: int) -> None:
+    model, seen = networks.small(), []
+    attack_batch(model, attack, GRID, BATCH, seed=0, before_pass=lambda: seen.append(1))
+    assert len(seen) == passes
+
+    def leave() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        attack_batch(model, attack, GRID, BATCH, seed=0, before_pass=leave)
+    assert model.training
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    attack_batch(model, attack, GRID, BATCH, seed=0)
+    assert len(seen) == passes
+
+
 def test_vanished_gradients_are_counted_not_raised() -> None:
     model = networks.small()
     with torch.no_grad():
