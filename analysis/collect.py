@@ -1,5 +1,6 @@
 """From records to parquet tables: read all, decide what counts, replace each table whole."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,13 @@ import pyarrow as pa
 
 from analysis import parquet
 from analysis.gather import Gathered, Progress, gather
+from analysis.invalidated import left_out
 from jobs import files
 from jobs.errors import CorruptFile, EnvironmentFault, UsageError
 from jobs.layout import RunRoot
 from jobs.schema import (
     ATTEMPTS,
+    GRADIENTS,
     RESULTS,
     SAMPLES,
     SETTING,
@@ -24,7 +27,7 @@ from jobs.schema import (
     TableName,
 )
 
-ORDER: tuple[TableName, ...] = ("samples", "trainings", "attempts", "results")
+ORDER: tuple[TableName, ...] = ("samples", "gradients", "trainings", "attempts", "results")
 """Results come last: whoever reads a new result finds its samples and its training."""
 
 OF_TRAINING = {"training_id", "label", *(column.name for column in SETTING)}
@@ -40,12 +43,14 @@ class Collected:
         counts: rows of each table.
         added: rows of each table whose keys the table before did not have.
         warnings: files and rows that were left out, and why.
+        invalid: what was left out because somebody said so, and why.
     """
 
     paths: dict[TableName, Path]
     counts: dict[TableName, int]
     added: dict[TableName, int]
     warnings: list[str]
+    invalid: list[str]
 
 
 def collect(
@@ -88,6 +93,7 @@ def collect(
         counts={name: len(tables[name][0]) for name in TABLES},
         added={name: added[name] for name in TABLES},
         warnings=gathered.warnings,
+        invalid=left_out(places),
     )
 
 
@@ -142,11 +148,20 @@ def _tables(gathered: Gathered) -> dict[TableName, list[pa.Array]]:
         "samples": [named.get(column.name, mask) for column in SAMPLES.columns],
         "trainings": _plain(TRAININGS, gathered.trainings),
         "attempts": _plain(ATTEMPTS, gathered.attempts),
+        "gradients": _chained(GRADIENTS, gathered.gradients),
     }
 
 
 def _plain(table: Table, rows: Sequence[dict[str, Any]]) -> list[pa.Array]:
     return [parquet.array(c, [row[c.name] for row in rows]) for c in table.columns]
+
+
+def _chained(table: Table, blocks: Sequence[dict[str, list[Any]]]) -> list[pa.Array]:
+    """Columns of blocks of rows, one after the other."""
+    return [
+        parquet.array(c, list(itertools.chain.from_iterable(block[c.name] for block in blocks)))
+        for c in table.columns
+    ]
 
 
 def _results(gathered: Gathered) -> list[pa.Array]:

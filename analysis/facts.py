@@ -6,13 +6,15 @@ Every function raises KeyError, TypeError, ValueError or AttributeError for JSON
 from typing import Any
 
 from analysis.sources import Source
+from jobs import systems
 
 
 def setting(spec: dict[str, Any]) -> dict[str, Any]:
-    """What a specification says about the columns of `jobs.schema.SETTING`."""
+    """What a specification says: `faithful`, and the columns of `jobs.schema.SETTING`."""
     model, regime = spec["model"], spec["regime"]
     epsilon = regime.get("epsilon")
     return {
+        "faithful": systems.of_training(spec),
         "dataset": spec["dataset"]["name"],
         "model": model["name"],
         "neuron": model["neuron"]["name"],
@@ -27,6 +29,14 @@ def setting(spec: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def faithful(spec: dict[str, Any] | None) -> str | None:
+    """The system that an attempt's training repeats; None where its specification is unreadable."""
+    try:
+        return None if spec is None else systems.of_training(spec)
+    except (KeyError, TypeError, AttributeError):
+        return None
+
+
 def _ratio(text: str) -> float:
     numerator, _, denominator = text.partition("/")
     return int(numerator) / int(denominator or 1)
@@ -39,12 +49,18 @@ def machine(measured: dict[str, Any]) -> dict[str, Any]:
     return {**{key: measured.get(key) for key in keys}, "torch": versions.get("torch")}
 
 
-def of_record(source: Source) -> dict[str, Any]:
-    """What all rows of one record share."""
+def of_record(source: Source, spec: dict[str, Any]) -> dict[str, Any]:
+    """What all rows of one record share.
+
+    Args:
+        source: the record.
+        spec: of its training.
+    """
     attack, evaluation = source.attack, source.evaluation
     threat = ("norm", "space", "clip", "loss", "gradient")
     options = ("steps", "step_size", "restarts", "random_start", "alpha")
     return {
+        "faithful": systems.of_result(spec, attack),
         "attack": attack["name"],
         **{key: attack.get(key) for key in (*options, *threat)},
         "surrogate": _surrogate(attack.get("surrogate")),

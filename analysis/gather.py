@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from analysis import facts
+from analysis import facts, gradients
 from analysis.sources import (
     Found,
     Outcome,
@@ -41,6 +41,7 @@ class Gathered:
         training_of: position in `trainings` of each row.
         source_of: position in `sources` of each row.
         attempts: one dict for each attempt.
+        gradients: columns of the rows of each record of gradients.
     """
 
     trainings: list[dict[str, Any]] = field(default_factory=list)
@@ -49,6 +50,7 @@ class Gathered:
     training_of: list[int] = field(default_factory=list)
     source_of: list[int] = field(default_factory=list)
     attempts: list[dict[str, Any]] = field(default_factory=list)
+    gradients: list[dict[str, list[Any]]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -110,12 +112,13 @@ def _add(gathered: Gathered, found: Sequence[Found]) -> None:
     for item in found:
         warnings += item.warnings
         for attempt in item.attempts:
+            attempt["faithful"] = facts.faithful(item.spec)
             where = f"{item.root}: attempt {attempt['number']} of {item.training_id}"
             if _fits(ATTEMPTS, attempt, where, warnings):
                 gathered.attempts.append(attempt)
     holder = next((f for f in found if f.training is not None and f.spec is not None), None)
     training = None if holder is None else _training(holder, warnings)
-    if training is None:
+    if holder is None or holder.spec is None or training is None:
         for item in (item for item in found if item.outcomes):
             warnings.append(
                 f"{item.root}: {item.training_id} has records but no readable training.json and "
@@ -123,19 +126,20 @@ def _add(gathered: Gathered, found: Sequence[Found]) -> None:
             )
         return
     gathered.trainings.append(training)
+    gathered.gradients += gradients.blocks(found, training, warnings)
     used: dict[Source, int | None] = {}
     for outcome in _chosen(found, training, warnings):
         if outcome.source not in used:
-            used[outcome.source] = _add_source(gathered, outcome.source)
+            used[outcome.source] = _add_source(gathered, outcome.source, holder.spec)
         if (position := used[outcome.source]) is not None:
             gathered.rows.append(outcome)
             gathered.training_of.append(len(gathered.trainings) - 1)
             gathered.source_of.append(position)
 
 
-def _add_source(gathered: Gathered, source: Source) -> int | None:
+def _add_source(gathered: Gathered, source: Source, spec: dict[str, Any]) -> int | None:
     try:
-        shared = facts.of_record(source)
+        shared = facts.of_record(source, spec)
     except FOREIGN as error:
         gathered.warnings.append(f"{source.path}: not a record ({error!r}); skipped")
         return None

@@ -47,7 +47,9 @@ def add_names(results: pd.DataFrame) -> pd.DataFrame:
     A network's name says its encoder, time steps or configuration only where those tell networks
     of one dataset apart; an attack's says its id only where others of its threat model share it.
     """
-    settings = results.drop_duplicates("configuration")
+    repeats = results.groupby("configuration")["faithful"].first()  # the first that is not null
+    settings = results.drop_duplicates("configuration").drop(columns="faithful")
+    settings = settings.merge(repeats, left_on="configuration", right_index=True)
     names = {
         configuration: name
         for _, group in settings.groupby("dataset", observed=True)
@@ -85,12 +87,15 @@ def _settings(settings: pd.DataFrame) -> dict[str, tuple[str, str]]:
 
 
 def _training(row: Any) -> str:
-    """A regime with its attack and budget, e.g. "adversarial fgsm@8/255"."""
-    if not isinstance(row.train_epsilon, str):
-        return str(row.regime)
-    radius = Fraction(row.train_epsilon)
-    text = epsilon_text(radius.numerator, radius.denominator)
-    return f"{row.regime} {row.train_attack}@{text}"
+    """A regime with its attack and budget, e.g. "adversarial fgsm@8/255", perhaps "faithful B"."""
+    words = [str(row.regime)]
+    if isinstance(row.train_epsilon, str):
+        radius = Fraction(row.train_epsilon)
+        text = epsilon_text(radius.numerator, radius.denominator)
+        words.append(f"{row.train_attack}@{text}")
+    if isinstance(row.faithful, str):
+        words.append(f"faithful {row.faithful}")
+    return " ".join(words)
 
 
 def _attacks(attacks: pd.DataFrame) -> dict[str, str]:

@@ -65,6 +65,7 @@ class Found:
     Attributes:
         training: content of training.json; None while it is not done, or invalidated.
         outcomes: rows of all records, by file name, then by epsilon.
+        stages: content of all records of stages with their paths, by file name.
     """
 
     root: Path
@@ -73,6 +74,7 @@ class Found:
     training: dict[str, Any] | None = None
     outcomes: list[Outcome] = field(default_factory=list)
     attempts: list[dict[str, Any]] = field(default_factory=list)
+    stages: list[tuple[Path, dict[str, Any]]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -89,8 +91,13 @@ def training_ids(root: RunRoot, warnings: list[str]) -> list[str]:
 
 
 def tombstones(root: RunRoot) -> set[str]:
-    """Names of what was invalidated: training ids, and training ids with attack ids."""
-    return {name.removesuffix(".json") for name in _listed(root.invalidated)}
+    """What is invalid and may not all be moved away yet: training ids, alone or with attack ids."""
+    names = set(_listed(root.invalidated))
+    return {
+        name.rpartition("-")[0]
+        for name in names
+        if name.endswith(".json") and f"{name.removesuffix('json')}moved" not in names
+    }
 
 
 def read_cell(root: RunRoot, training_id: str, invalidated: set[str]) -> Found:
@@ -107,6 +114,7 @@ def read_cell(root: RunRoot, training_id: str, invalidated: set[str]) -> Found:
         if training_id not in invalidated:
             found.training = _noted(found.warnings, _training, cell, training_id)
             found.outcomes = _outcomes(cell, found, invalidated)
+            found.stages = _stages(cell, found)
     except OSError as error:
         raise EnvironmentFault(
             f"{error.filename or cell.folder}: cannot be read ({error.strerror}); nothing was "
@@ -196,6 +204,17 @@ def _rows(path: Path, found: Found, record: records.Record) -> list[Outcome]:
             continue
         outcomes.append(Outcome(record.attack_id, radius, *counts, bytes(row.mask), source))
     return outcomes
+
+
+def _stages(cell: CellFiles, found: Found) -> list[tuple[Path, dict[str, Any]]]:
+    stages = []
+    for path in (cell.stages / name for name in _listed(cell.stages) if name.endswith(".json")):
+        record = _noted(found.warnings, _owned, path, found.training_id)
+        if record is not None and record.get("stage_id") == path.stem:
+            stages.append((path, record))
+        elif record is not None:
+            found.warnings.append(f"{path}: not the record of stage {path.stem}; skipped")
+    return stages
 
 
 def _attempts(cell: CellFiles, found: Found) -> list[dict[str, Any]]:

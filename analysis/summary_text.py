@@ -29,11 +29,12 @@ def collected_text(collected: Collected) -> str:
     Raises:
         SpikegridError: if the tables cannot be read back.
     """
+    tracked: list[TableName] = ["gradients"] if collected.counts["gradients"] else []
     counts = " · ".join(
         f"{name} {collected.counts[name]:,} rows (+{collected.added[name]:,})"
         if name == "results"
         else f"{name} {collected.counts[name]:,} (+{collected.added[name]:,})"
-        for name in _SHOWN
+        for name in (*_SHOWN, *tracked)
     )
     results, samples = (
         frame(name, parquet.read(collected.paths[name], name)) for name in ("results", "samples")

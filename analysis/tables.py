@@ -29,7 +29,7 @@ def load(table: TableName = "results", root: Path | str | None = None) -> pd.Dat
     `interval_low` and `interval_high`, which spans the choice of samples, not of seeds.
 
     Args:
-        table: results, trainings, attempts or samples.
+        table: results, trainings, attempts, samples or gradients.
         root: a run root, or a folder that holds the tables; `default_root()` when unset.
 
     Raises:

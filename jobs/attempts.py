@@ -26,6 +26,8 @@ EndState = Literal[
     "lost",
 ]
 SCHEMA_VERSION = 1
+LOG_TAIL = 20
+"""Lines of a log that a failure keeps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +42,7 @@ class Attempt:
         reason: why, for people.
         signature: the same text for failures of the same kind.
         deterministic: the same error would come again.
-        advanced: it saved a checkpoint or wrote a record.
+        advanced: it saved a checkpoint or batches of an evaluation, or wrote a record.
         claimed: it wrote a claim.
         submission: number of the submission that it belongs to; 0 if none.
         task: its task there.
@@ -76,8 +78,8 @@ def numbers(cell: CellFiles) -> list[int]:
 
 def read(cell: CellFiles, number: int) -> Attempt:
     """One attempt; a torn or absent file counts as not written."""
-    paths = cell.attempt(number)
-    claim, end = (_optional(path) for path in (paths.claim, paths.end))
+    folder = str(cell.attempt(number).folder)
+    claim, end = (_optional(f"{folder}/{name}") for name in _READ)
     return Attempt(
         number=number,
         job_id=claim.get("job_id", ""),
@@ -86,7 +88,7 @@ def read(cell: CellFiles, number: int) -> Attempt:
         reason=end.get("reason", ""),
         signature=end.get("signature", ""),
         deterministic=end.get("deterministic", False),
-        advanced=end["advanced"] if "advanced" in end else _advanced(paths.events),
+        advanced=end["advanced"] if "advanced" in end else _advanced(cell.attempt(number).events),
         claimed=bool(claim),
         submission=claim.get("submission", 0),
         task=claim.get("task", 0),
@@ -96,7 +98,10 @@ def read(cell: CellFiles, number: int) -> Attempt:
     )
 
 
-def _optional(path: Path) -> dict[str, Any]:
+_READ = AttemptFiles(Path()).claim.name, AttemptFiles(Path()).end.name
+
+
+def _optional(path: str | Path) -> dict[str, Any]:
     for line in files.read_lines(path):
         return line
     return {}
@@ -104,7 +109,8 @@ def _optional(path: Path) -> dict[str, Any]:
 
 def _advanced(events: Path) -> bool:
     """Whether an attempt that was killed had saved or recorded something, by its own events."""
-    return any(line.get("event") in {"saved", "recorded"} for line in files.read_lines(events))
+    kept = {"saved", "partial", "recorded"}
+    return any(line.get("event") in kept for line in files.read_lines(events))
 
 
 def claim(cell: CellFiles, details: dict[str, Any], spec: bytes) -> int:
@@ -121,21 +127,33 @@ def claim(cell: CellFiles, details: dict[str, Any], spec: bytes) -> int:
     cell.attempts.mkdir(parents=True, exist_ok=True)
     if not cell.spec.exists():
         files.create(cell.spec, spec)
-    number = (numbers(cell) or [0])[-1] + 1
-    while True:
-        try:
-            cell.attempt(number).folder.mkdir()
-            break
-        except FileExistsError:
-            number += 1
+    number = take(cell)
     head = {"schema_version": SCHEMA_VERSION, "number": number, **processes.this().data()}
     files.create(cell.attempt(number).claim, files.dumps({**head, **details}))
     return number
 
 
+def take(cell: CellFiles) -> int:
+    """Take the next attempt number of a cell, which fences all attempts before it."""
+    cell.attempts.mkdir(parents=True, exist_ok=True)
+    number = (numbers(cell) or [0])[-1] + 1
+    while True:
+        try:
+            cell.attempt(number).folder.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return number
+
+
 def end(attempt: AttemptFiles, state: EndState, reason: str, **details: Any) -> bool:
     """Say how an attempt ended; the first word counts. False if it was said already."""
     return files.create(attempt.end, files.dumps({"state": state, "reason": reason, **details}))
+
+
+def tail(attempt: AttemptFiles) -> list[str]:
+    """The last lines of the log of an attempt that failed; empty if it kept none."""
+    return [str(line) for line in _optional(attempt.end).get("tail", [])]
 
 
 def fenced(cell: CellFiles, number: int) -> bool:
@@ -148,6 +166,15 @@ def signature(kind: str, text: str) -> str:
     first = (text.strip().splitlines() or [""])[-1][:200]
     bare = re.sub(r"0x[0-9a-f]+|\d+(\.\d+)?", "#", re.sub(r"/[^\s'\"]+", "<path>", first))
     return f"{kind}: {bare}" if kind else bare
+
+
+def log_tail(path: Path) -> list[str]:
+    """The last lines of a log; empty if there is none."""
+    try:
+        text = path.read_bytes()[-20_000:].decode(errors="replace")
+    except FileNotFoundError:
+        return []
+    return [line for line in text.splitlines() if line.strip()][-LOG_TAIL:]
 
 
 def running_here(found: Sequence[Attempt]) -> Attempt | None:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from jobs import identity
-from jobs.cell import Cell, Parent, Resources
+from jobs.blocks import Resources
+from jobs.cell import Cell, Parent
 from jobs.grid import Draft, Expansion
 from jobs.labels import Recipe, stems
 from jobs.messages import Findings
@@ -29,7 +30,7 @@ class Builder:
         self.findings, self.resources_of = findings, resources_of
         self.family = Family(expansion, findings)
         self.drafts = expansion.drafts
-        absent = ("epsilons", "attacks", "evaluation")
+        absent = ("epsilons", "attacks", "evaluation", "stages")
         self._absent = {head: expansion.reader.read(head, None) for head in absent}
         self._recipes: dict[tuple[Part, ...], Recipe] = {}
         self._same: dict[tuple[object, ...], Recipe] = {}
@@ -56,7 +57,8 @@ class Builder:
         return tuple([self._cell(number) for number in range(len(self.drafts))])
 
     def _recipe(self, network: Network, draft: Draft) -> Recipe:
-        parts: Any = [draft.part(head).value for head in ("attacks", "epsilons", "evaluation")]
+        heads = ("attacks", "epsilons", "evaluation", "stages")
+        parts: Any = [draft.part(head).value for head in heads]
         key = (network, *(id(part) for part in parts))
         return self._same.setdefault(key, Recipe(network, *parts))
 
@@ -93,10 +95,15 @@ class Builder:
             evaluation=recipe.evaluation,
             resources=self.resources_of(draft.part),
             parents=parents,
-            stages=tuple(self._stages.get(recipe.network, ())),
+            stages=self._wanted(recipe),
             files=_files(recipe.network),
         )
         return cell
+
+    def _wanted(self, recipe: Recipe) -> tuple[Stage, ...]:
+        """Stages: those that children need, then its own."""
+        needed = self._stages.get(recipe.network, [])
+        return (*needed, *(stage for stage in recipe.stages if stage not in needed))
 
     def _parents(self, network: Network, seed: Part) -> tuple[Parent, ...]:
         found: list[Parent] = []

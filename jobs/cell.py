@@ -1,49 +1,40 @@
-"""What a manifest becomes: cells, with what each needs to run."""
+"""What a manifest becomes: cells, with what each needs to run.
 
-from dataclasses import dataclass
-from decimal import Decimal
-from fractions import Fraction
-from functools import cached_property
-from typing import Annotated, Any, Literal
+Specifications are named for their types alone: who only looks need not wait for pydantic.
+"""
 
-from pydantic import Field
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from typing import TYPE_CHECKING
 
 from jobs import identity
-from snnlib.spec.attack import AnyAttack, Attack, AttackName, Clean
-from snnlib.spec.data import Evaluation
-from snnlib.spec.stage import Stage
-from snnlib.spec.training import TrainingSpec
-from snnlib.spec.values import Epsilon, PositiveInt, PositiveReal, Real, Spec
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    from jobs.blocks import Reference, Resources
+    from snnlib.spec.attack import AnyAttack, Attack
+    from snnlib.spec.data import Evaluation
+    from snnlib.spec.stage import Stage
+    from snnlib.spec.training import TrainingSpec
+
+    _Wanted = tuple[dict[str, AnyAttack], tuple[str, ...]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Resources(Spec):
-    """The shape of a job; where it runs is the site's business (site.yaml).
+@cache
+def _evaluation() -> Evaluation:
+    from snnlib.spec.data import Evaluation
 
-    Attributes:
-        nodes: machines of one job.
-        gpus_per_node: 0 for CPU jobs.
-        processes_per_node: ranks on each node; one per GPU, or one on a CPU node, when unset.
-        cpus_per_gpu: CPU cores, and threads, of each process (of each rank without GPUs).
-        mem_gb: memory per node.
-        timeout_min: wall time of the job.
-        cells_per_job: cells that one job runs one after the other.
-        profile: name of a profile of site.yaml.
-    """
+    return Evaluation()
 
-    nodes: PositiveInt = 1
-    gpus_per_node: Annotated[int, Field(strict=True, ge=0)] = 0
-    processes_per_node: PositiveInt | None = None
-    cpus_per_gpu: PositiveInt = 1
-    mem_gb: PositiveReal = Decimal(4)
-    timeout_min: PositiveInt = 60
-    cells_per_job: PositiveInt = 1
-    profile: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = None
 
-    @property
-    def processes(self) -> int:
-        """Ranks on each node."""
-        return self.processes_per_node or max(1, self.gpus_per_node)
+@cache
+def _resources() -> Resources:
+    from jobs.blocks import Resources
+
+    return Resources()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +46,13 @@ class Parent:
         stage: what was computed of its network; None means the network itself.
     """
 
-    cell: "Cell"
+    cell: Cell
     stage: Stage | None = None
+
+    @cached_property
+    def stage_id(self) -> str | None:
+        """Id of the stage."""
+        return None if self.stage is None else identity.stage_id(self.stage)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +77,8 @@ class Cell:
     training: TrainingSpec
     attacks: tuple[Attack, ...] = ()
     epsilons: tuple[Fraction, ...] = ()
-    evaluation: Evaluation = Evaluation()
-    resources: Resources = Resources()
+    evaluation: Evaluation = field(default_factory=_evaluation)
+    resources: Resources = field(default_factory=_resources)
     parents: tuple[Parent, ...] = ()
     stages: tuple[Stage, ...] = ()
     files: tuple[tuple[str, str], ...] = ()
@@ -93,9 +89,9 @@ class Cell:
         return identity.training_id(self.training)
 
     @property
-    def parent(self) -> "Cell | None":
+    def parent(self) -> Cell | None:
         """The cell whose network the training starts from."""
-        return next((parent.cell for parent in self.parents if parent.stage is None), None)
+        return next((parent.cell for parent in self.parents if parent.stage_id is None), None)
 
     @cached_property
     def stage_ids(self) -> dict[str, Stage]:
@@ -105,7 +101,7 @@ class Cell:
     @cached_property
     def wanted(self) -> tuple[str, ...]:
         """Keys of all that this cell wants recorded: rows, then stages."""
-        return (*self.rows, *map(stage_key, self.stage_ids)) if self.stages else self.rows
+        return (*self.rows, *map(stage_key, self.stage_ids)) if self.stage_ids else self.rows
 
     @property
     def attack_ids(self) -> dict[str, AnyAttack]:
@@ -118,7 +114,7 @@ class Cell:
         return self._wanted[1]
 
     @cached_property
-    def _wanted(self) -> "_Wanted":
+    def _wanted(self) -> _Wanted:
         if self.number < 0:
             return {}, ()
         dataset = self.training.dataset
@@ -138,7 +134,6 @@ def stage_key(stage_id: str) -> str:
     return f"{stage_id}@stage"
 
 
-_Wanted = tuple[dict[str, AnyAttack], tuple[str, ...]]
 _known: dict[tuple[int, int, int, str], tuple[object, _Wanted]] = {}
 
 
@@ -151,31 +146,14 @@ def _wanted(
     """Attack ids and rows, remembered by object identity: cells of one manifest share parts."""
     key = id(attacks), id(epsilons), id(evaluation), dataset
     if key not in _known:
+        from snnlib.spec.attack import Clean
+
         ids = {identity.attack_id(a, evaluation, dataset): a for a in (Clean(), *attacks)}
         clean, *others = ids
         grid = (row_key(a, e) for a in others for e in epsilons)
-        rows = (row_key(clean, Fraction(0)), *grid)
+        rows = (f"{clean}@0/1", *grid)
         _known[key] = (attacks, epsilons, evaluation), (ids, rows)
     return _known[key][1]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reference(Spec):
-    """A number from a paper that results are shown beside.
-
-    Attributes:
-        where: the cells it speaks of, e.g. {model.neuron: lif, regime: clean}.
-        attack: name of the attack, or `clean`.
-        epsilon: its radius; 0 for `clean`.
-        value: accuracy in percent.
-        source: the paper, with table or figure.
-    """
-
-    where: dict[str, Any]
-    attack: AttackName | Literal["clean"]
-    epsilon: Epsilon
-    value: Real
-    source: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,9 @@
 """One attempt at one cell, as the ranks see it: what they share, and who may write."""
 
+import itertools
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from jobs import attempts, files, identity, processes
 from jobs.layout import AttemptFiles, CellFiles, RunRoot, SubmissionFiles
-from jobs.processes import StopFlag
+from jobs.processes import Process, StopFlag
 from snnlib import datasets, distributed, repeatable
 from snnlib.datasets import Data
 from snnlib.distributed import World
@@ -38,6 +39,8 @@ class Job:
         device: name of the device, for the record.
         stop: whether a signal came.
         threads: CPU threads of each rank.
+        peers: processes of all ranks, by rank.
+        pieces: numbers of what they agree on (`jobs.agreement`).
     """
 
     root: RunRoot
@@ -47,7 +50,9 @@ class Job:
     device: str
     stop: StopFlag
     threads: int
+    peers: Sequence[Process] = ()
     loaded: dict[str, Data] = field(default_factory=dict)
+    pieces: Iterator[int] = field(default_factory=itertools.count)
 
     def stopping(self) -> bool:
         """Whether any rank was told to stop; every rank must ask."""

@@ -11,6 +11,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,15 +60,14 @@ def save(cell: CellFiles, attempt: int, state: State) -> Path:
         OSError: if it cannot be written whole; older ones are intact then.
     """
 
-    def fill(folder: Path) -> None:
-        _save_weights(state.model, folder / "model.safetensors")
-        if state.best is not None:
-            _save_weights(state.best, folder / "best.safetensors")
-        torch.save(state.rest, folder / "state.pt")
-
+    parts: dict[str, Callable[[Path], None]]
+    parts = {"model.safetensors": lambda path: _save_weights(state.model, path)}
+    if (best := state.best) is not None:
+        parts["best.safetensors"] = lambda path: _save_weights(best, path)
+    parts["state.pt"] = lambda path: torch.save(state.rest, path)
     target = cell.checkpoint(state.step, attempt)
     about = {"step": state.step, "world_size": state.world_size, "codes": list(state.codes)}
-    _publish(target, fill, about)
+    _publish(target, parts, about)
     for folder in list(_folders(cell))[KEEP:]:
         _delete(folder)
     return target
@@ -82,11 +82,8 @@ def save_final(
         Name of its folder under `checkpoints`, and the SHA-256 of its weights.
     """
     target = cell.checkpoints / f"{FINAL}.a{attempt:04d}"
-
-    def fill(folder: Path) -> None:
-        _save_weights(model, folder / "model.safetensors")
-
-    hashes = _publish(target, fill, about)
+    parts = {"model.safetensors": lambda path: _save_weights(model, path)}
+    hashes = _publish(target, parts, about)
     return target.name, hashes["model.safetensors"]
 
 
@@ -147,21 +144,37 @@ def copied(weights: Mapping[str, Tensor]) -> Weights:
 
 
 def _save_weights(weights: Mapping[str, Tensor], path: Path) -> None:
-    # safetensors refuses tensors that share memory
-    save_file(copied(weights), path)
+    whole = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    storages = {value.untyped_storage().data_ptr() for value in whole.values()}
+    # safetensors refuses tensors that share memory; to copy the others takes half of a save
+    save_file(whole if len(storages) == len(whole) else copied(whole), path)
 
 
 def _publish(
-    target: Path, fill: Callable[[Path], None], about: Mapping[str, Any]
+    target: Path, parts: Mapping[str, Callable[[Path], None]], about: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Build a folder beside its target, sync it, hash it, name it."""
+    """Build a folder beside its target, synced and hashed, and name it.
+
+    Files are written, hashed and synced side by side: a hash takes as long as a write.
+    """
     building = target.parent / f"{files.TEMPORARY}{secrets.token_hex(6)}"
     building.mkdir(parents=True)
     try:
-        fill(building)
-        hashes = {path.name: files.sha256(path) for path in sorted(building.iterdir())}
-        for path in building.iterdir():
-            _sync(path)
+        with ThreadPoolExecutor() as threads:
+            syncing: list[Future[None]] = []
+
+            def finish(path: Path, write: Callable[[Path], None]) -> str:
+                write(path)
+                syncing.append(threads.submit(_sync, path))
+                return files.sha256(path)
+
+            hashing = {
+                name: threads.submit(finish, building / name, write)
+                for name, write in parts.items()
+            }
+            hashes = {name: one.result() for name, one in hashing.items()}
+            for one in syncing:
+                one.result()
         files.replace(building / "COMPLETE", files.dumps({"files": hashes, **about}))
         files.publish(building, target)
     except (OSError, RuntimeError, SafetensorError) as error:

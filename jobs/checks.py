@@ -1,13 +1,15 @@
 """What no single key shows: settings that do not go together, refused before submission."""
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from jobs import fit
 from jobs.messages import Findings
 from jobs.parts import NETWORK, Part
 from jobs.yaml_text import Mark
-from snnlib.spec.data import sizes
+from snnlib.spec.data import Evaluation, sizes
+from snnlib.spec.stage import GradientsStage
 
 if TYPE_CHECKING:
     from jobs.grid import Draft
@@ -21,6 +23,7 @@ def check_drafts(drafts: "list[Draft]", findings: Findings) -> None:
         faithful = draft.part("faithful").value is not None
         check_selection(draft.part("regime"), draft.origin, findings, faithful=faithful)
         _check_evaluation(draft, findings)
+        _check_stages(draft, findings)
 
 
 def check_network(network: tuple[Part, ...], origin: Mark, findings: Findings) -> None:
@@ -43,6 +46,7 @@ def check_network(network: tuple[Part, ...], origin: Mark, findings: Findings) -
             findings.add(model.mark(key, origin), message)
     if dataset.valid and regime.valid:
         _check_batch(dataset, regime, origin, findings)
+        _check_split(dataset, regime, origin, findings)
     if model.valid and regime.valid:
         for key, message in fit.regime(regime.value, model.value):
             findings.add(regime.mark(key, origin), message)
@@ -70,6 +74,15 @@ def _check_batch(dataset: Part, regime: Part, origin: Mark, findings: Findings) 
         findings.add(regime.mark("batch_size", origin), message)
 
 
+def _check_split(dataset: Part, regime: Part, origin: Mark, findings: Findings) -> None:
+    if regime.value.select == "best_val" and not _size(dataset, "validation"):
+        message = (
+            "best_val chooses an epoch on validation images, and dataset.validation: 0 keeps none; "
+            "write select: last, or keep some"
+        )
+        findings.add(regime.mark("select", origin), message)
+
+
 def check_selection(regime: Part, origin: Mark, findings: Findings, *, faithful: bool) -> None:
     """Only faithful trainings may choose their network on test images."""
     on_test = regime.valid and regime.value is not None and regime.value.select == "best_test"
@@ -81,16 +94,32 @@ def check_selection(regime: Part, origin: Mark, findings: Findings, *, faithful:
         findings.add(regime.mark("select", origin), message)
 
 
+def _absent(dataset: Part, chosen: Evaluation | GradientsStage) -> Iterator[fit.Misfit]:
+    """What of a choice of samples a dataset does not have."""
+    size = _size(dataset, chosen.split)
+    if not size:
+        yield "split", "dataset.validation: 0 keeps no image for validation; write split: test"
+    elif chosen.samples is not None and chosen.samples > size:
+        yield "samples", f"{chosen.samples} is more than the {size} samples of '{chosen.split}'"
+
+
+def _check_stages(draft: "Draft", findings: Findings) -> None:
+    dataset, model, stages = (draft.part(head) for head in ("dataset", "model", "stages"))
+    for place, stage in enumerate(stages.value if stages.valid else ()):
+        misfits = list(fit.stage(stage, model.value)) if model.valid else []
+        if isinstance(stage, GradientsStage) and dataset.valid:
+            misfits += _absent(dataset, stage)
+        for key, message in misfits:
+            findings.add(stages.item_mark(place, key, draft.origin), message)
+
+
 def _check_evaluation(draft: "Draft", findings: Findings) -> None:
     heads = ("dataset", "model", "evaluation", "attacks", "epsilons")
     dataset, model, evaluation, attacks, epsilons = (draft.part(head) for head in heads)
     origin = draft.origin
-    if dataset.valid and evaluation.valid and evaluation.value.samples is not None:
-        split = evaluation.value.split
-        size = _size(dataset, split)
-        if evaluation.value.samples > size:
-            message = f"{evaluation.value.samples} is more than the {size} samples of '{split}'"
-            findings.add(evaluation.mark("samples", origin), message)
+    if dataset.valid and evaluation.valid:
+        for key, message in _absent(dataset, evaluation.value):
+            findings.add(evaluation.mark(key, origin), message)
     if attacks.valid and model.valid:
         for place, attack in enumerate(attacks.value):
             for key, message in fit.attack(attack, model.value):

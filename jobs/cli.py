@@ -26,8 +26,10 @@ COMMANDS = {
     "run": ("running", "one cell in the foreground, for debugging"),
     "collect": ("tables", "records into parquet tables"),
     "show": ("reading", "a cell's whole story"),
+    "invalidate": ("keeping", "something was wrong with a cell: it counts as new"),
     "import": ("bringing", "bring a published checkpoint or signature of HoSNN in"),
     "explain": ("reading", "which keys make two cells differ"),
+    "gc": ("keeping", "what could be deleted, and how much it frees"),
     "doctor": ("reading", "check this machine, cluster and filesystem"),
     "schema": ("reading", "JSON Schema of manifests, for editors"),
 }
@@ -46,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
         description="Grids of adversarial-robustness experiments on spiking neural networks.",
         allow_abbrev=False,
     )
-    below = top.add_subparsers(dest="command", metavar="COMMAND")
+    below = top.add_subparsers(dest="command", metavar="COMMAND ARGS")
     found = {
         name: below.add_parser(name, help=text, description=text, allow_abbrev=False)
         for name, (_, text) in COMMANDS.items()
@@ -70,6 +72,8 @@ def _add_sending(found: dict[str, argparse.ArgumentParser]) -> None:
         found[name].add_argument("--only", metavar="KEY=VALUE,…", help="a part of the cells")
     for name in ("plan", "submit", "resume"):
         found[name].add_argument("--limit", type=_positive, metavar="N", help="cells at most")
+        words = "that ran before, or that of now (default: same for what goes on from a checkpoint)"
+        found[name].add_argument("--code", choices=["same", "new"], help=f"the code {words}")
     for name in ("submit", "resume"):
         one = found[name]
         one.add_argument("--cluster", choices=["auto", "slurm", "local", "debug"], default="auto")
@@ -77,8 +81,17 @@ def _add_sending(found: dict[str, argparse.ArgumentParser]) -> None:
         one.add_argument("--max-parallel", type=_positive, metavar="N", help="jobs at once")
         one.add_argument("--max-gpu-hours", type=_hours, metavar="H", help="refuse to send more")
         one.add_argument("-n", "--dry-run", action="store_true", help="say it, do nothing")
+    found["submit"].add_argument("--canary", action="store_true", help="one job first, then all")
     found["resume"].add_argument("--failed", action="store_true", help="what was given up, too")
     found["cancel"].add_argument("-y", "--yes", action="store_true", help="do not ask")
+    wrong = found["invalidate"]
+    wrong.add_argument("cell", help=CELL)
+    wrong.add_argument("--reason", required=True, metavar="TEXT", help="what was wrong")
+    wrong.add_argument("--attack", metavar="NAME", help="this attack alone, by name or id")
+    wrong.add_argument("--children", action="store_true", help="and what was trained from it")
+    wrong.add_argument("--manifest", help=f"where to look for it: {MANIFEST}")
+    wrong.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    found["gc"].add_argument("-y", "--yes", action="store_true", help="delete it")
     run = found["run"]
     run.add_argument("cell", help=CELL)
     run.add_argument("--manifest", help=f"where to look for it: {MANIFEST}")
@@ -102,6 +115,7 @@ def _add_reading(found: dict[str, argparse.ArgumentParser]) -> None:
     logs.add_argument("--attempt", type=_positive, metavar="N")
     logs.add_argument("--rank", type=_rank, default=0, metavar="R")
     logs.add_argument("--failed", action="store_true", help="the last attempt that failed")
+    found["doctor"].add_argument("manifest", nargs="?", help=f"is there room for it: {MANIFEST}")
     found["fetch"].add_argument("datasets", nargs="+", metavar="DATASET", help=DATASETS)
     brought = found["import"]
     brought.add_argument("file", help="a checkpoint ({'net': …}) or a signature, as published")

@@ -49,6 +49,14 @@ class Console:
         self._err.write(f"{clean(text)}\n")
         self._err.flush()
 
+    def agreed(self, question: str) -> bool:
+        """Ask; only "y" or "yes" is agreement, and without a terminal there is none."""
+        if not sys.stdin.isatty():
+            self.note(f"{question} add --yes")
+            return False
+        self.note(f"{question} [y/N]")
+        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
     def progress(self, text: str) -> None:
         """Show how far something is: redrawn on a terminal, else a line now and then."""
         text, now = clean(text), time.monotonic()

@@ -5,6 +5,8 @@ SpikegridError                exit code
 │   └── ManifestError     2   a manifest is wrong; carries every problem with line and column
 ├── EnvironmentFault      3   SLURM, filesystem, dataset or GPU is not as the work needs it
 │   ├── Refused           3   sbatch said no, so nothing was sent
+│   │   └── AtLimit       3   it would take the jobs later, or fewer of them
+│   ├── Doubtful          3   sbatch gave no clear answer, so the job may exist
 │   └── NewerLayout       3   the run root was written by a newer spikegrid
 ├── CorruptFile           3   a file of ours does not hold what its hash or schema says
 └── TryLater             75   another process holds what this one needs
@@ -83,6 +85,22 @@ class EnvironmentFault(SpikegridError):
 
 class Refused(EnvironmentFault):
     """sbatch refused a request, so it is certain that nothing was sent."""
+
+
+class AtLimit(Refused):
+    """sbatch refused because of how many jobs are queued.
+
+    Attributes:
+        long: or because the array is too long, whatever is queued.
+    """
+
+    def __init__(self, message: str, *, long: bool) -> None:
+        self.long = long
+        super().__init__(message)
+
+
+class Doubtful(EnvironmentFault):
+    """sbatch gave no clear answer: the job may exist, and must be looked up by its name."""
 
 
 class NewerLayout(EnvironmentFault):

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs import attempts, files, identity, ledger, liveness
+from jobs import attempts, files, identity, ledger, liveness, recall
 from jobs.cell import Cell, Manifest
 from jobs.errors import CorruptFile, UsageError
 from jobs.layout import RunRoot
-from jobs.manifest import read
 from jobs.site import Site
 from jobs.snapshot import CHECKOUT
 
@@ -54,8 +53,13 @@ def _absolute(name: str) -> Path:
         raise UsageError(f"{name}: {error}") from error
 
 
-def manifest(name: str, root: RunRoot | None = None) -> Manifest:
+def manifest(name: str, root: RunRoot | None = None, *, recalled: bool = False) -> Manifest:
     """A manifest by path, or by its name among those of the checkout and those submitted.
+
+    Args:
+        name: what the user typed.
+        root: where submitted ones lie.
+        recalled: as the run root remembers it, if it does.
 
     Raises:
         UsageError: there is none.
@@ -65,13 +69,13 @@ def manifest(name: str, root: RunRoot | None = None) -> Manifest:
     if path.is_dir():
         raise UsageError(f"{name}: is a folder; name a YAML file in it")
     if path.exists() or path.suffix in {".yaml", ".yml"} or os.sep in name:
-        return read(path)
+        return _read(path, root, recalled=recalled)
     named = [MANIFESTS / f"{form}.yaml" for form in (name, name.replace("-", "_"))]
     for candidate in named:
         if candidate.exists():
-            return read(candidate)
+            return _read(candidate, root, recalled=recalled)
     if root is not None and (last := ledger.latest(root, name)) is not None:
-        return read(root.submission(last.number).manifest)
+        return _read(root.submission(last.number).manifest, root, recalled=recalled)
     known = sorted(p.stem for p in MANIFESTS.glob("*.yaml"))
     close = difflib.get_close_matches(name, known, 1)
     meant = f"; did you mean '{close[0]}'?" if close else ""
@@ -94,7 +98,7 @@ def submitted(root: RunRoot, *, every: bool = False) -> list[Manifest]:
             name = ledger.read(root, number).manifest
             key = path.read_text() if every else name
             if key not in found:
-                found[key] = read(path)
+                found[key] = _read(path, root, recalled=True)
     return list(found.values())
 
 
@@ -103,8 +107,19 @@ def shipped() -> list[Manifest]:
     found = []
     for path in sorted(MANIFESTS.glob("*.yaml")):
         with contextlib.suppress(UsageError):
-            found.append(read(path))
+            found.append(_read(path))
     return found
+
+
+def _read(path: Path, root: RunRoot | None = None, *, recalled: bool = False) -> Manifest:
+    """A manifest's file; errors as `jobs.manifest.read`."""
+    if recalled and root is not None:
+        with contextlib.suppress(OSError):  # the reader has words for it
+            if (found := recall.find(root, path.read_bytes(), str(path))) is not None:
+                return found
+    from jobs.manifest import read  # loads pydantic, which who recalls need not wait for
+
+    return read(path)
 
 
 def only(cells: Sequence[Cell], filters: str | None) -> list[Cell]:

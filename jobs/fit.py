@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jobs import tensors
-from snnlib.spec.attack import APGD, FAB, Attack, Blind, GradientAttack
+from snnlib.spec.attack import APGD, FAB, Attack, AttackLoss, Blind, GradientAttack
 from snnlib.spec.data import CLASSES, SHAPES, Dataset
 from snnlib.spec.encoder import Direct, Latency
 from snnlib.spec.layers import Conv, LayerError, Linear, place
 from snnlib.spec.model import SMALLEST, HoSNN, LayerTable, Model, readout, table
 from snnlib.spec.neuron import NDS, TALIF
+from snnlib.spec.stage import GradientsStage, NDSStage, Stage
 from snnlib.spec.training import Regime, SRRegime, TradesRegime
 
 Misfit = tuple[str, str]
@@ -56,13 +57,6 @@ def _layers(model: HoSNN | LayerTable, dataset: Dataset) -> Iterator[Misfit]:
 
 def _times(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
-
-
-def normalises(model: Model) -> bool:
-    """Whether a network holds batch normalisation."""
-    if isinstance(model, HoSNN | LayerTable):
-        return any(getattr(layer, "batch_norm", False) for layer in table(model))
-    return model.name not in ("small", "spiking_vgg11")
 
 
 def _twin(model: Model) -> Iterator[Misfit]:
@@ -114,8 +108,8 @@ def signature(model: Model, nds: NDS | None, dataset: Dataset) -> Iterator[Misfi
 
 def source(model: Model, dataset: Dataset, parent: Model, parent_dataset: Dataset) -> str:
     """Why a signature collected from a parent does not fit a network, or nothing."""
-    if not isinstance(parent, HoSNN | LayerTable) or parent.neuron.name == "relu":
-        return f"a signature is collected from neurons with traces; {parent.name} has none"
+    if silent := _untraced(parent):
+        return silent
     wanted = signature_shapes(model, dataset)
     found = signature_shapes(parent, parent_dataset)
     for name in sorted(wanted.keys() | found.keys()):
@@ -123,6 +117,42 @@ def source(model: Model, dataset: Dataset, parent: Model, parent_dataset: Datase
             sizes = [_times(one[name]) if name in one else "absent" for one in (found, wanted)]
             return f"{name} is {sizes[0]} in the parent, this network needs {sizes[1]} (time first)"
     return ""
+
+
+def _untraced(model: Model) -> str:
+    """Why no signature can be collected from a network, or nothing."""
+    if isinstance(model, HoSNN | LayerTable) and model.neuron.name != "relu":
+        return ""
+    return f"a signature is collected from neurons with traces; {model.name} has none"
+
+
+def stage(stage: Stage, model: Model) -> Iterator[Misfit]:
+    """What of a stage has no meaning for a network."""
+    match stage:
+        case NDSStage():
+            if silent := _untraced(model):
+                yield "", silent
+        case GradientsStage():
+            yield from _loss(stage.loss, model)
+
+
+def _way_back(attack: GradientAttack | FAB, model: Model) -> Iterator[Misfit]:
+    """What of the attacker's surrogate and gradient rule does not fit the neurons."""
+    if model.neuron.name == "relu":
+        silent = "neuron relu has no spikes that a gradient must pass; write own"
+        if attack.surrogate != "own":
+            yield "surrogate", silent
+        if attack.gradient != "own":
+            yield "gradient", silent
+    elif attack.gradient == "tsslbp" and not isinstance(model, HoSNN | LayerTable):
+        of = f"{model.name} with {model.neuron.name} has none, write own"
+        yield "gradient", f"gradient 'tsslbp' belongs to neurons with traces; {of}"
+
+
+def _loss(loss: AttackLoss, model: Model) -> Iterator[Misfit]:
+    if loss == "trace_cross_entropy" and readout(model) != "trace":
+        message = f"compares output traces, but {model.name} is read by its {readout(model)}"
+        yield "loss", f"loss 'trace_cross_entropy' {message}; write cross_entropy"
 
 
 def signature_shapes(model: Model, dataset: Dataset) -> dict[str, tuple[int, ...]]:
@@ -153,29 +183,9 @@ def attack(attack: Attack, model: Model) -> Iterator[Misfit]:
     yield from _way_back(attack, model)
     if isinstance(attack, FAB):
         return
+    yield from _loss(attack.loss, model)
     if isinstance(attack, APGD) and attack.targets is not None and attack.loss != "cross_entropy":
         yield "loss", "with 'targets' apgd climbs the targeted ratio of logits; leave 'loss' out"
-    if attack.loss == "trace_cross_entropy" and readout(model) != "trace":
-        yield (
-            "loss",
-            (
-                f"loss 'trace_cross_entropy' compares output traces, but {model.name} is read by its "
-                f"{readout(model)}; write cross_entropy"
-            ),
-        )
-
-
-def _way_back(attack: GradientAttack | FAB, model: Model) -> Iterator[Misfit]:
-    """What of the attacker's surrogate and gradient rule does not fit the neurons."""
-    if model.neuron.name == "relu":
-        silent = "neuron relu has no spikes that a gradient must pass; write own"
-        if attack.surrogate != "own":
-            yield "surrogate", silent
-        if attack.gradient != "own":
-            yield "gradient", silent
-    elif attack.gradient == "tsslbp" and not isinstance(model, HoSNN | LayerTable):
-        of = f"{model.name} with {model.neuron.name} has none, write own"
-        yield "gradient", f"gradient 'tsslbp' belongs to neurons with traces; {of}"
 
 
 def regime(regime: Regime, model: Model) -> Iterator[Misfit]:
@@ -191,6 +201,9 @@ def regime(regime: Regime, model: Model) -> Iterator[Misfit]:
     if regime.t_max is not None and regime.schedule != "cosine_epochs":
         message = f"schedule '{regime.schedule}' has none; remove it, or write cosine_epochs"
         yield "t_max", message
+    if regime.batch_size % regime.shards:
+        message = f"{regime.shards} shards do not divide a batch of {regime.batch_size}"
+        yield "batch_norm", f"{message}; write a batch_size that {regime.shards} divides"
     if isinstance(regime, TradesRegime):
         yield from _trades(regime)
     if isinstance(regime, SRRegime):

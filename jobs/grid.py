@@ -16,7 +16,7 @@ from typing import NamedTuple
 from jobs.faithful import SYSTEM_HEADS, Expander
 from jobs.matching import Pattern, matches
 from jobs.messages import Findings, missing_key
-from jobs.parts import HEADS, NETWORK, Part, PartReader, as_mapping, heads, merge, nest
+from jobs.parts import HEADS, LISTS, NETWORK, Part, PartReader, as_mapping, heads, merge, nest
 from jobs.yaml_scalars import describe
 from jobs.yaml_text import Mark, Node
 
@@ -143,9 +143,7 @@ class Expansion:
             if head not in HEADS:
                 continue
             values: Sequence[Node] = value.value if isinstance(value.value, tuple) else (value,)
-            if key in ("epsilons", "attacks") and any(
-                not isinstance(v.value, tuple) for v in values
-            ):
+            if key in LISTS and any(not isinstance(v.value, tuple) for v in values):
                 message = "each value here is the whole list of a cell; write a list of lists"
                 self.findings.add(value.mark, f"{message}, or one list under 'defaults'")
                 continue
@@ -293,8 +291,8 @@ class Expansion:
         system = draft.part("faithful").value
         if system is None:
             return draft
-        model, regime, attacks = (draft.part(head) for head in SYSTEM_HEADS)
-        filled = self.systems.filled(system, model, regime, attacks, draft.origin)
+        dataset, model, regime, attacks = (draft.part(head) for head in SYSTEM_HEADS)
+        filled = self.systems.filled(system, (dataset, model, regime, attacks), draft.origin)
         made = list(draft.parts)
         for head, part in zip(SYSTEM_HEADS, filled, strict=True):
             made[_PLACE[head]] = part

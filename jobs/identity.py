@@ -5,24 +5,28 @@ Decimals are normalised text, fractions are "n/d"; floats are refused. A field t
 version adds is left out while it has the value listed in `NEUTRAL`, so old ids never change.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import hashlib
 import json
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, TypeVar
-
-from pydantic import TypeAdapter, ValidationError
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jobs.errors import CorruptFile
-from snnlib.spec.attack import AnyAttack
-from snnlib.spec.data import Evaluation
-from snnlib.spec.stage import Stage
-from snnlib.spec.training import TrainingSpec
-from snnlib.spec.values import CANONICAL, Spec
 
-S = TypeVar("S", bound=Spec)
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+    from snnlib.spec.attack import AnyAttack
+    from snnlib.spec.data import Evaluation
+    from snnlib.spec.stage import Stage
+    from snnlib.spec.training import TrainingSpec
+    from snnlib.spec.values import Spec
+
+S = TypeVar("S", bound="Spec")
 
 VERSION = "v1"
 
@@ -39,6 +43,11 @@ NEUTRAL: dict[tuple[str, str], object] = {
     ("CleanRegime", "t_max"): None,
     ("AdversarialRegime", "t_max"): None,
     ("AdversarialRegime", "attack_mode"): "eval",
+    ("CleanRegime", "batch_norm"): "sync",
+    ("AdversarialRegime", "batch_norm"): "sync",
+    ("TradesRegime", "batch_norm"): "sync",
+    ("RATRegime", "batch_norm"): "sync",
+    ("SRRegime", "batch_norm"): "sync",
     ("TrainingSpec", "nds"): None,
     ("Dataset", "validation"): None,
 }
@@ -148,6 +157,8 @@ def restore(data: dict[str, Any]) -> TrainingSpec:
     Raises:
         CorruptFile: if it is none, or holds another revision of a part than this program has.
     """
+    from snnlib.spec.training import TrainingSpec
+
     return restore_as(TrainingSpec, data)
 
 
@@ -161,8 +172,16 @@ def restore_attack(data: dict[str, Any]) -> AnyAttack:
     return found
 
 
+def restore_stage(data: dict[str, Any]) -> Stage:
+    """The stage whose canonical form was read from a work order; errors as `restore_attack`."""
+    found: Stage = _restored(_stages(), data)
+    return found
+
+
 def restore_as(kind: type[S], data: dict[str, Any]) -> S:
     """Any specification from its canonical form; errors as `restore`."""
+    from pydantic import TypeAdapter  # a tenth of a second, which who only looks need not wait
+
     if kind not in _adapters:
         _adapters[kind] = TypeAdapter(kind)
     found: S = _restored(_adapters[kind], data)
@@ -171,10 +190,27 @@ def restore_as(kind: type[S], data: dict[str, Any]) -> S:
 
 @functools.cache
 def _attacks() -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    from snnlib.spec.attack import AnyAttack
+
     return TypeAdapter(AnyAttack)
 
 
+@functools.cache
+def _stages() -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    from snnlib.spec.stage import Stage
+
+    return TypeAdapter(Stage)
+
+
 def _restored(adapter: TypeAdapter[Any], data: dict[str, Any]) -> Any:
+    from pydantic import ValidationError
+
+    from snnlib.spec.values import CANONICAL
+
     try:
         found = adapter.validate_python(_without_revisions(data), context=CANONICAL)
         changed = differences(data, found)

@@ -10,6 +10,7 @@ from jobs.identity import plain
 from jobs.parents import Network
 from snnlib.spec.attack import Attack
 from snnlib.spec.data import Evaluation
+from snnlib.spec.stage import Stage
 
 _NOT_ALLOWED = re.compile(r"[^A-Za-z0-9._/-]+")
 
@@ -22,6 +23,7 @@ class Recipe:
     attacks: tuple[Attack, ...] = ()
     epsilons: tuple[Fraction, ...] = ()
     evaluation: Evaluation = Evaluation()
+    stages: tuple[Stage, ...] = ()
 
 
 def stems(recipes: Sequence[Recipe]) -> dict[Recipe, str]:
@@ -90,6 +92,9 @@ def _leaves(recipe: Recipe) -> dict[str, str]:
     for place, attack in enumerate(recipe.attacks):
         _flatten(attack, f"attacks.{place}.", found)
     _flatten(recipe.evaluation, "evaluation.", found)
+    found["stages"] = "-".join(stage.kind for stage in recipe.stages)
+    for place, stage in enumerate(recipe.stages):
+        _flatten(stage, f"stages.{place}.", found)
     return {key: _NOT_ALLOWED.sub("-", value) or "none" for key, value in found.items()}
 
 

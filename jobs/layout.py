@@ -1,6 +1,7 @@
 """Where things lie under a run root: path arithmetic, nothing else."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 FORMAT = 1
@@ -23,7 +24,7 @@ class CellFiles:
         """Present once the training is done; write-once."""
         return self.folder / "training.json"
 
-    @property
+    @cached_property
     def attempts(self) -> Path:
         """One numbered folder for each attempt."""
         return self.folder / "attempts"
@@ -33,7 +34,7 @@ class CellFiles:
         """One folder for each saved step, named step-SSSSSSSS.aAAAA."""
         return self.folder / "checkpoints"
 
-    @property
+    @cached_property
     def evaluations(self) -> Path:
         """Write-once records, named <attack id>-<content hash>.json."""
         return self.folder / "evaluations"
@@ -42,6 +43,11 @@ class CellFiles:
     def stages(self) -> Path:
         """What was computed once of the trained network, besides evaluations."""
         return self.folder / "stages"
+
+    @property
+    def invalidated(self) -> Path:
+        """What was invalidated, moved here; one folder for each tombstone."""
+        return self.folder / "invalidated"
 
     def stage(self, stage_id: str) -> Path:
         """Record of a stage; write-once; present once the stage is done."""
@@ -62,6 +68,10 @@ class CellFiles:
     def partial(self, attack_id: str) -> Path:
         """Folder of the finished batches of an evaluation that still runs."""
         return self.evaluations / f"{attack_id}.partial"
+
+    def finished_batches(self, attack_id: str, attempt: int, rank: int) -> Path:
+        """What one rank of one attempt finished of an evaluation, one JSON line each."""
+        return self.partial(attack_id) / f"a{attempt:04d}.r{rank}.jsonl"
 
 
 @dataclass(frozen=True)
@@ -140,6 +150,23 @@ class SubmissionFiles:
         """Folder of <task>.json: tasks that found nothing to do or could not start."""
         return self.folder / "skipped"
 
+    def held(self, number: int) -> Path:
+        """Keeps waiting tasks from starting until its release stands; from 1; write-once."""
+        return self.folder / f"held-{number}.json"
+
+    def released(self, number: int) -> Path:
+        """Ends the hold of this number; write-once."""
+        return self.folder / f"released-{number}.json"
+
+    @property
+    def failures(self) -> Path:
+        """Folder of failed cells by cause (`jobs.breaker`); absent while nothing failed."""
+        return self.folder / "failures"
+
+    def unclaimed(self, number: int) -> Path:
+        """Tasks whose jobs ended before they claimed a cell; numbered from 1; write-once."""
+        return self.folder / f"unclaimed-{number}.json"
+
     @property
     def local(self) -> Path:
         """Events of the local queue about this submission, one JSON line each."""
@@ -155,17 +182,39 @@ class SubmissionFiles:
         """submitit's own folder."""
         return self.folder / "submitit"
 
-    def intent(self, chunk: int) -> Path:
-        """Written before sbatch."""
-        return self.folder / f"chunk-{chunk:03d}.intent.json"
+    def intent(self, chunk: int, number: int = 0) -> Path:
+        """Written before a try to send a chunk; write-once, as all files of a try."""
+        return self.of_try(chunk, "intent", number)
 
-    def refused(self, chunk: int) -> Path:
-        """Written if sbatch refused, with its words."""
-        return self.folder / f"chunk-{chunk:03d}.refused.json"
+    def decision(self, chunk: int, number: int = 0) -> Path:
+        """Written just before sbatch, or by others so that this try never comes to it."""
+        return self.of_try(chunk, "decision", number)
 
-    def sent(self, chunk: int) -> Path:
+    def refused(self, chunk: int, number: int = 0) -> Path:
+        """Written if nothing was sent, with sbatch's words."""
+        return self.of_try(chunk, "refused", number)
+
+    def sent(self, chunk: int, number: int = 0) -> Path:
         """Written after sbatch, with the job id."""
-        return self.folder / f"chunk-{chunk:03d}.sent.json"
+        return self.of_try(chunk, "sent", number)
+
+    def of_try(self, chunk: int, kind: str, number: int) -> Path:
+        """One file of a try: its intent, decision, refusal (refused) or id (sent)."""
+        again = f"-{number}" if number else ""
+        return self.folder / f"chunk-{chunk:03d}.{kind}{again}.json"
+
+    def array_folder(self, chunk: int, number: int = 0) -> Path:
+        """submitit's folder of one try; private."""
+        again = f"-{number}" if number else ""
+        return self.submitit / f"chunk-{chunk:03d}{again}"
+
+    def leaving(self, task: int) -> Path:
+        """Present once a task that found chunks waiting is about to end."""
+        return self.folder / "leaving" / str(task)
+
+    def staying(self, task: int) -> Path:
+        """Present once such a task found itself the last, and stays to send them."""
+        return self.folder / "leaving" / f"{task}.stays"
 
 
 @dataclass(frozen=True)
@@ -211,8 +260,20 @@ class RunRoot:
 
     @property
     def invalidated(self) -> Path:
-        """Tombstones: <training id>.json or <training id>-<attack id>.json."""
+        """Tombstones (`tombstone`)."""
         return self.path / "invalidated"
+
+    def tombstone(self, name: str) -> Path:
+        """Says what is invalid, who said so and why; write-once.
+
+        Args:
+            name: <training id>-<attempt>, or <training id>-<attack id>-<number>.
+        """
+        return self.invalidated / f"{name}.json"
+
+    def moved(self, name: str) -> Path:
+        """Present once all that a tombstone names lies in the cell's folder `invalidated`."""
+        return self.invalidated / f"{name}.moved"
 
     @property
     def index(self) -> Path:

@@ -1,4 +1,4 @@
-"""The ledger: submissions as numbered folders, with an intent before sbatch and the id after.
+"""The ledger: submissions as numbered folders; how each array of one is sent stands in jobs.chunks.
 
 A submission's folder is complete before it gets its number. Nothing here is changed afterwards:
 what happens to a task is added as a file of its own, or as a line of the local queue.
@@ -14,41 +14,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from jobs import files, identity, processes
+from jobs import chunks, files, identity, processes
+from jobs.chunks import Chunk
 from jobs.errors import CorruptFile
 from jobs.layout import RunRoot, SubmissionFiles
 from jobs.processes import Process
 from jobs.request import JobRequest, Task
 
 Cluster = Literal["slurm", "local", "debug"]
+Standing = Literal["given_up", "sending", "waiting", "doubtful"]
+"""Of what is not known to be sent: it never will be; somebody is at it; anybody may send it; it may
+have been sent by somebody who died before putting that on record."""
+
 STALE_INTENT_S = 600.0
 """Age at which the intent of another host's launcher no longer counts as live."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chunk:
-    """One array of a submission.
-
-    Attributes:
-        tasks: lines of array.jsonl; the position is SLURM's array index.
-        job_id: of the array, or None if its sending is not on record.
-        intended: unix time of the intent; None if sending was not begun.
-        refused: sbatch said no.
-        sent: unix time at which sbatch had answered; 0 if that is not on record.
-    """
-
-    number: int
-    name: str
-    tasks: tuple[int, ...]
-    job_id: str | None = None
-    intended: float | None = None
-    refused: bool = False
-    sent: float = 0.0
-
-    def position_job(self, position: int) -> str:
-        """SLURM's id of the task at a position; submitit sends a single task without an array."""
-        assert self.job_id is not None
-        return f"{self.job_id}_{position}" if len(self.tasks) > 1 else self.job_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +63,30 @@ class Submission:
     skipped: Mapping[int, str]
     local: Mapping[int, LocalTask]
 
+    def standing(self, chunk: Chunk, now: float) -> Standing:
+        """How a chunk stands whose job is not on record."""
+        last = chunk.last
+        if chunk.refused:
+            return "given_up"
+        if chunk.tries == 0:
+            # a limit stops a launcher, which may live on and watch
+            free = self.launcher == processes.this() or any(one.limited for one in self.chunks)
+            return "waiting" if free or _gone(self.launcher, self.at, now) else "sending"
+        if last is None or last.over or last.sender is None or last.intended is None:
+            return "waiting"
+        if not _gone(last.sender, last.intended, now):
+            return "sending"
+        return "waiting" if last.decided is None else "doubtful"
+
+    def unsent(self, chunk: Chunk) -> list[int]:
+        """Tasks of a chunk without a job that are still to be sent."""
+        return [t for t in chunk.tasks if t not in self.cancelled and t not in self.skipped]
+
+    @property
+    def job_ids(self) -> frozenset[str]:
+        """Its arrays that are on record."""
+        return frozenset(chunk.job_id for chunk in self.chunks if chunk.job_id)
+
     @property
     def tasks(self) -> list[int]:
         """All its tasks, in order."""
@@ -101,6 +104,12 @@ class Submission:
     def chunk_of(self, task: int) -> Chunk:
         """The array that holds a task."""
         return next(chunk for chunk in self.chunks if task in chunk.tasks)
+
+
+def _gone(process: Process, since: float, now: float) -> bool:
+    """Whether whoever began to send something is at it no more."""
+    alive = processes.alive(process)
+    return alive is False or (alive is None and now - since >= STALE_INTENT_S)
 
 
 def numbers(root: RunRoot) -> list[int]:
@@ -123,6 +132,7 @@ def publish(
     header: dict[str, Any],
     tasks: Sequence[Task],
     request: Callable[[int], Sequence[JobRequest]],
+    hold: bytes | None = None,
 ) -> SubmissionFiles:
     """Write a whole submission and give it the next free number.
 
@@ -132,6 +142,7 @@ def publish(
         header: manifest name, cluster, code, python and data, for plan.json.
         tasks: what to run.
         request: from the submission's number to its job requests, whose names hold it.
+        hold: content of a hold that it is born with (`jobs.holds`).
     """
     root.submissions.mkdir(parents=True, exist_ok=True)
     building = SubmissionFiles(root.submissions / f"{files.TEMPORARY}{secrets.token_hex(6)}")
@@ -141,6 +152,8 @@ def publish(
         files.replace(building.manifest, manifest_text.encode())
         lines = [_task_line(task) for task in tasks]
         files.replace(building.array, b"".join(lines))
+        if hold is not None:
+            files.replace(building.held(1), hold)
         number = (numbers(root) or [0])[-1] + 1
         while True:
             plan = _plan(header, tasks, request(number))
@@ -162,20 +175,21 @@ def _task_line(task: Task) -> bytes:
 def _plan(
     header: dict[str, Any], tasks: Sequence[Task], made: Sequence[JobRequest]
 ) -> dict[str, Any]:
-    chunks = [
+    listed = [
         {
             "chunk": request.chunk,
             "name": request.name,
             "tasks": list(request.tasks),
             "resources": identity.plain(request.resources),
             "generation": request.generation,
+            "after": list(request.after),
             "parameters": request.parameters,
         }
         for request in made
     ]
     cells = {order["training_id"]: task.index for task in tasks for order in task.cells}
     launcher = asdict(processes.this())
-    return {"schema_version": 1, **header, "launcher": launcher, "chunks": chunks, "cells": cells}
+    return {"schema_version": 1, **header, "launcher": launcher, "chunks": listed, "cells": cells}
 
 
 def read(root: RunRoot, number: int) -> Submission:
@@ -187,6 +201,7 @@ def read(root: RunRoot, number: int) -> Submission:
     paths = root.submission(number)
     try:
         plan = files.read_json(paths.plan)
+        skipped = _skipped(paths)
         return Submission(
             number=number,
             manifest=plan["manifest"],
@@ -194,29 +209,14 @@ def read(root: RunRoot, number: int) -> Submission:
             at=plan["at"],
             launcher=Process.of(plan["launcher"]),
             cells=plan["cells"],
-            chunks=tuple(_chunk(paths, data) for data in plan["chunks"]),
+            chunks=tuple(chunks.read(paths, plan["chunks"], skipped)),
             parameters=plan,
             cancelled=_cancelled(paths, plan["chunks"]),
-            skipped=_skipped(paths),
+            skipped=skipped,
             local=_local(paths),
         )
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise CorruptFile(f"{paths.folder}: not a submission ({error!r}); move it away") from error
-
-
-def _chunk(paths: SubmissionFiles, data: dict[str, Any]) -> Chunk:
-    number = data["chunk"]
-    intent = next(files.read_lines(paths.intent(number)), None)
-    sent = next(files.read_lines(paths.sent(number)), None)
-    return Chunk(
-        number=number,
-        name=data["name"],
-        tasks=tuple(sent["tasks"] if sent else data["tasks"]),
-        job_id=sent["job_id"] if sent else None,
-        intended=intent["at"] if intent else None,
-        refused=paths.refused(number).exists(),
-        sent=sent["at"] if sent else 0.0,
-    )
 
 
 def _cancelled(paths: SubmissionFiles, chunks: Sequence[dict[str, Any]]) -> frozenset[int]:
@@ -242,21 +242,12 @@ def _local(paths: SubmissionFiles) -> dict[int, LocalTask]:
         if line["event"] == "start":
             process = Process.of(line["process"])
             found[task] = LocalTask(process=process, ended=False, devices=line["devices"])
+        elif line["event"] == "again":
+            found.pop(task, None)
         elif task in found:
             started = found[task]
             found[task] = LocalTask(process=started.process, ended=True, devices=started.devices)
     return found
-
-
-def intend(paths: SubmissionFiles, chunk: int, at: float) -> bool:
-    """Say that a chunk is about to be sent; False if somebody said so before."""
-    line = {"at": at, **processes.this().data()}
-    return files.create(paths.intent(chunk), files.dumps(line))
-
-
-def refused(paths: SubmissionFiles, chunk: int, words: str, at: float) -> None:
-    """Put on record that nothing of a chunk was sent."""
-    files.create(paths.refused(chunk), files.dumps({"words": words, "at": at}))
 
 
 def latest(root: RunRoot, manifest: str) -> Submission | None:
@@ -267,12 +258,6 @@ def latest(root: RunRoot, manifest: str) -> Submission | None:
             if submission.manifest == manifest and submission.cluster != "debug":
                 return submission
     return None
-
-
-def sent(paths: SubmissionFiles, chunk: int, job_id: str, tasks: Sequence[int], at: float) -> None:
-    """Put the job id of a chunk on record, and the tasks in the order of its array."""
-    line = {"job_id": job_id, "at": at, "tasks": list(tasks)}
-    files.create(paths.sent(chunk), files.dumps(line))
 
 
 def cancel(paths: SubmissionFiles, tasks: Sequence[int] | None, at: float) -> None:
@@ -296,6 +281,11 @@ def started(paths: SubmissionFiles, task: int, process: Process, devices: str, a
 def ended(paths: SubmissionFiles, task: int, at: float) -> None:
     """Put on record that a task on this machine has ended."""
     files.append(paths.local, {"event": "end", "task": task, "at": at})
+
+
+def again(paths: SubmissionFiles, task: int, at: float) -> None:
+    """Put on record that a task on this machine has ended, and waits to be started again."""
+    files.append(paths.local, {"event": "again", "task": task, "at": at})
 
 
 def task_line(paths: SubmissionFiles, task: int) -> dict[str, Any]:

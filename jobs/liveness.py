@@ -3,20 +3,23 @@
 The terminal rule: a job is over when the controller has no live record of it. Silence is unknown.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
-from jobs import files, ledger, processes
+from jobs import chunks, files, ledger, processes
 from jobs.attempts import Attempt, EndState
+from jobs.chunks import Chunk
 from jobs.errors import CorruptFile
+from jobs.holds import Hold
 from jobs.layout import RunRoot
-from jobs.ledger import Chunk, Submission
-from jobs.plan import Live, Progress
+from jobs.ledger import Submission
+from jobs.plan import Live, Progress, exhausted
 from jobs.scheduler import Answer, JobAnswer
 
 _OVER = frozenset({"completed", "failed", "out_of_memory", "cancelled", "fenced"})
-"""Ends after which the job that made the attempt does not try the cell again."""
+"""Ends after which the job that made the attempt does not try the cell again, unless it may mend."""
+_NONE: Mapping[int, Sequence[Hold]] = MappingProxyType({})
 
 
 def submissions(root: RunRoot, closed: frozenset[int] = frozenset()) -> list[Submission]:
@@ -36,6 +39,7 @@ def live(
     known: Mapping[str, Progress],
     answer: Answer | None,
     now: float,
+    held: Mapping[int, Sequence[Hold]] = _NONE,
 ) -> dict[str, Live]:
     """Who holds which training, by training id; the oldest live submission counts.
 
@@ -44,28 +48,76 @@ def live(
         known: progress, for what a job already said of a cell.
         answer: the scheduler's, or None if it was never asked.
         now: unix time.
+        held: holds in force, by submission.
     """
     holders: dict[str, Live] = {}
     for submission in found:
         states = _task_states(submission, answer, now)
+        ending = _ending(submission)
+        holds = held.get(submission.number, ())
         for key, task in submission.cells.items():
             state = states.get(task)
-            if state is None or key in holders:
+            if holds:
+                state = _held_state(submission, task, states, holds)
+            if key in holders or (state is None and task not in ending):
                 continue
-            if (held := _cell_state(submission, task, state, known.get(key))) is not None:
-                holders[key] = held
+            holder = _cell_state(submission, task, state, known.get(key))
+            if holder is not None:
+                holders[key] = holder
     return holders
 
 
-def _cell_state(
-    submission: Submission, task: int, job: Live, known: Progress | None
+def _held_state(
+    submission: Submission, task: int, states: Mapping[int, Live], holds: Sequence[Hold]
 ) -> Live | None:
-    """A cell of a live job: running once it is claimed, free again once it is over."""
-    last = known.attempts[-1] if known and known.attempts else None
-    mine = last is not None and (last.submission, last.task) == (submission.number, task)
-    if last is None or not mine:
+    """A task of a submission that is held: one that waits, or skipped itself, waits for people."""
+    state = states.get(task)
+    for hold in holds:
+        if hold.canary == task:
+            continue
+        if state is not None and (state.state == "queued" or state.state == "pending"):
+            if hold.canary in states:
+                return replace(state, why=hold.reason)
+            return replace(state, state="held", why=hold.why, otherwise=state.state)
+        if submission.skipped.get(task) == hold.skip and task not in submission.cancelled:
+            return Live(state="held", job=f"submission {submission.number}", why=hold.why)
+    return state
+
+
+def _ending(submission: Submission) -> frozenset[int]:
+    """Local tasks that ended, of which the queue has not said yet whether it starts them again."""
+    if submission.cluster != "local":
+        return frozenset()
+    return frozenset(
+        task
+        for task, started in submission.local.items()
+        if not started.ended and processes.alive(started.process) is False
+    )
+
+
+def _cell_state(
+    submission: Submission, task: int, job: Live | None, known: Progress | None
+) -> Live | None:
+    """A cell of a live job: running once it is claimed, free again once it is over.
+
+    One that failed in a way that may mend stays its job's, which tries it again.
+    """
+    tried = known.attempts if known else ()
+    mine = bool(tried) and (tried[-1].submission, tried[-1].task) == (submission.number, task)
+    again = mine and may_mend(tried[-1]) and not exhausted(tried)
+    if job is None:
+        waits = Live(state="queued", job=f"submission {submission.number}")
+        return waits if again else None
+    if job.state == "held":
+        return None if exhausted(tried) and job.otherwise is None else job
+    if not mine:
         return replace(job, state="pending") if job.state == "running" else job
-    return None if last.state in _OVER else job
+    return None if tried[-1].state in _OVER and not again else job
+
+
+def may_mend(last: Attempt) -> bool:
+    """Whether an attempt failed for a cause that another start may not meet."""
+    return last.state == "failed" and not last.deterministic
 
 
 def _task_states(submission: Submission, answer: Answer | None, now: float) -> dict[int, Live]:
@@ -87,6 +139,8 @@ def _task_state(
     match submission.cluster:
         case "local" | "debug":
             return _local_state(submission, chunk, chunk.tasks[position])
+        case "slurm" if chunk.job_id is None and chunk.tasks[position] in submission.cancelled:
+            return None
         case "slurm" if chunk.job_id is None:
             return _unsent_state(submission, chunk, answer, now)
         case "slurm":
@@ -131,18 +185,22 @@ def _slurm_state(chunk: Chunk, job: str, answer: Answer | None) -> Live | None:
 def _unsent_state(
     submission: Submission, chunk: Chunk, answer: Answer | None, now: float
 ) -> Live | None:
-    """A chunk without an id: live while its launcher lives, or if the scheduler knows its name."""
-    name = f"submission {submission.number}, being sent"
-    if chunk.refused:
-        return None
-    alive = processes.alive(submission.launcher)
-    if alive or (alive is None and now - submission.at < ledger.STALE_INTENT_S):
-        return Live(state="queued", job=name)
-    if chunk.intended is None or submission.cancelled.issuperset(chunk.tasks):
-        return None
-    if answer is None or not answer.reachable or answer.asked_at < chunk.intended:
-        return Live(state="unknown", job=name)
-    return Live(state="unknown", job=chunk.name) if answer.named(chunk.name) else None
+    """A task without a job on record: being sent, held until it can be, or in doubt."""
+    name = f"submission {submission.number}"
+    match submission.standing(chunk, now):
+        case "given_up":
+            return None
+        case "sending":
+            return Live(state="queued", job=f"{name}, being sent")
+        case "waiting":
+            found = (one.why for one in (chunk, *submission.chunks) if one.why)
+            why = next(found, "not sent yet")
+            return Live(state="held", job=name, why=why, otherwise="queued")
+        case "doubtful" if answer and chunks.unheard_of(chunk, answer, submission.job_ids):
+            why = "whoever sent it was stopped"
+            return Live(state="held", job=name, why=why, otherwise="queued")
+        case "doubtful":
+            return Live(state="unknown", job=f"{name}, {chunk.name}")
 
 
 def explained(
@@ -159,26 +217,27 @@ def explained(
         if all(attempt.state is not None for attempt in ended):
             told[key] = value
             continue
-        causes = (a if a.state is not None else _cause(root, a, answer) for a in ended)
+        causes = (a if a.state is not None else cause(root, a, answer) for a in ended)
         told[key] = replace(value, attempts=(*causes, *tried[len(ended) :]))
     return told
 
 
-def _cause(root: RunRoot, last: Attempt, answer: Answer | None) -> Attempt:
+def cause(root: RunRoot, last: Attempt, answer: Answer | None) -> Attempt:
+    """An attempt that did not say how it ended, with the end that follows from its job."""
     paths = root.submission(last.submission)
     if last.submission and paths.cancelled(last.task):
         return replace(last, state="cancelled", reason="cancelled by the user")
     word = next(files.read_lines(paths.ended), {}).get(last.job_id)
     if word is None:
         job = answer.lookup(last.job_id, last.job_name) if answer and last.job_id else None
-        word = _word(job) if job is not None and not job.live else None
+        word = ended(job) if job is not None and not job.live else None
     if word is None:
         return replace(last, state="lost", reason="ended without a word (killed?)")
     state, reason = word
     return replace(last, state=state, reason=f"SLURM says: {reason}")
 
 
-def _word(job: JobAnswer) -> tuple[EndState, str]:
+def ended(job: JobAnswer) -> tuple[EndState, str]:
     """The state of an ended job in our words, and SLURM's reason."""
     reason = " ".join(filter(None, (job.state, job.reason, f"exit code {job.exit_code}")))
     match job.state:
@@ -193,20 +252,50 @@ def closed(root: RunRoot) -> frozenset[int]:
     return frozenset(next(files.read_lines(root.closed), {}).get("closed", ()))
 
 
-def close(root: RunRoot, found: Sequence[Submission], answer: Answer | None, now: float) -> None:
-    """Remember which submissions hold nothing any more, and what the scheduler last said of them.
+def deadly(root: RunRoot) -> frozenset[int]:
+    """Numbers of closed submissions of which jobs ended before they claimed a cell."""
+    return frozenset(next(files.read_lines(root.closed), {}).get("unclaimed", ()))
+
+
+def over(
+    found: Sequence[Submission],
+    answer: Answer | None,
+    now: float,
+    held: Mapping[int, Sequence[Hold]] = _NONE,
+) -> list[Submission]:
+    """Submissions that hold nothing any more, and whose tasks wait for nobody's release."""
+    return [
+        one
+        for one in found
+        if not _ending(one)
+        and not _waits(one, held.get(one.number, ()))
+        and not _task_states(one, answer, now)
+    ]
+
+
+def _waits(submission: Submission, holds: Sequence[Hold]) -> bool:
+    """Whether a task skipped itself for one of some holds."""
+    words = {hold.skip for hold in holds}
+    skipped = submission.skipped.items()
+    return any(why in words and task not in submission.cancelled for task, why in skipped)
+
+
+def close(root: RunRoot, over: Sequence[Submission], answer: Answer | None) -> None:
+    """Remember that submissions are over, and what the scheduler last said of them.
 
     SLURM forgets a job minutes after its end where it keeps no accounts.
     """
-    over = [s for s in found if not _task_states(s, answer, now)]
-    if not over or not os.access(root.cache, os.W_OK):
-        return  # a reader of another user's run root only looks
+    if not over:
+        return
     for submission in over:
         words = _last_words(submission, answer)
         if words:
             files.create(root.submission(submission.number).ended, files.dumps(words))
-    numbers = sorted(closed(root) | {s.number for s in over})
-    files.replace(root.closed, files.dumps({"closed": numbers}))
+    dead = deadly(root).union(
+        one.number for one in over if root.submission(one.number).unclaimed(1).exists()
+    )
+    content = {"closed": sorted(closed(root) | {s.number for s in over}), "unclaimed": sorted(dead)}
+    files.replace(root.closed, files.dumps(content))
 
 
 def _last_words(submission: Submission, answer: Answer | None) -> dict[str, tuple[EndState, str]]:
@@ -218,5 +307,5 @@ def _last_words(submission: Submission, answer: Answer | None) -> dict[str, tupl
             job = chunk.position_job(position)
             told = answer.lookup(job, chunk.name)
             if told is not None and told.state != "completed":
-                found[job] = _word(told)
+                found[job] = ended(told)
     return found

@@ -11,23 +11,24 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs import attempts, identity, ledger, processes
-from jobs.cell import Resources
+from jobs import holds, identity, ledger, processes, retry, unclaimed
+from jobs.blocks import Resources
 from jobs.errors import CorruptFile, SpikegridError
 from jobs.identity import restore_as
-from jobs.layout import RunRoot, SubmissionFiles
+from jobs.layout import RunRoot
 from jobs.ledger import LocalTask, Submission
 from jobs.request import parents
-from jobs.task import claim, log_tail
 
 POLL_S = 0.2
 CANCEL_GRACE_S = 120.0
 """Seconds a cancelled job may take to save before it is killed."""
+SKIPS = 200
+"""Tasks of held submissions that one step skips; each takes milliseconds of a disk's time."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,28 @@ class Queue:
             for training_id, task in submission.cells.items()
             if (submission.number, task) in there
         }
-        return [one for one in waiting if not (self._parents(*one) & busy)]
+        free = self._free(waiting, there)
+        return [one for one in free if not (self._parents(*one) & busy)]
+
+    def _free(
+        self, waiting: list[tuple[Submission, int]], there: Collection[tuple[int, int]]
+    ) -> list[tuple[Submission, int]]:
+        """Tasks that no hold keeps from starting.
+
+        The others are skipped, some in each step, unless their canary waits or runs.
+        """
+        numbers = {submission.number for submission, _ in waiting}
+        held = {number: holds.in_force(self.root.submission(number)) for number in numbers}
+        free, skips = [], 0
+        for submission, task in waiting:
+            number = submission.number
+            hold = next((one for one in held[number] if one.canary != task), None)
+            if hold is None:
+                free.append((submission, task))
+            elif (number, hold.canary) not in there and skips < SKIPS:
+                ledger.skip(self.root.submission(number), task, hold.skip)
+                skips += 1
+        return free
 
     def _parents(self, submission: Submission, task: int) -> frozenset[str]:
         """Trainings that the cells of a task descend from; empty for those sent without parents."""
@@ -184,8 +206,8 @@ class Queue:
                     waiting.append(task)
             elif not known.ended and processes.alive(known.process):
                 self._adopt(submission, task, known)
-            elif not known.ended:
-                self._end(submission, task)
+            elif not known.ended and self._end(submission, task, known):
+                waiting.append(task)
         unsent = any(chunk.intended is None for chunk in submission.chunks)
         if not waiting and not unsent and not any(k[0] == submission.number for k in self.held):
             self.closed.add(submission.number)
@@ -209,13 +231,26 @@ class Queue:
         if task in submission.cancelled:
             self._kill_when_late(key)
 
-    def _end(self, submission: Submission, task: int) -> None:
-        """Put an end on record; a task that died before its first claim gets an attempt for it."""
+    def _end(self, submission: Submission, task: int, known: LocalTask) -> bool:
+        """Put an end on record; True if the task waits to be started again.
+
+        A task that ended before its first claim would else be sent again for ever.
+        """
         paths = self.root.submission(submission.number)
-        ledger.ended(paths, task, time.time())
         self.held.pop((submission.number, task), None)
         if task not in submission.skipped and task not in submission.cancelled:
-            conclude_unclaimed(self.root, paths, task)
+            orders = ledger.task_line(paths, task)["cells"]
+            job = str(known.process.pid)
+            if retry.due(self.root, paths, task, orders, job):
+                ledger.again(paths, task, time.time())
+                return True
+            cells = [order["training_id"] for order in orders]
+            tried = [one for cell in cells for one in retry.tried(self.root, cell)]
+            if not retry.of_task(tried, (paths.number, task), job):
+                death = unclaimed.of_local_job(paths, task, job, cells, known.process.host)
+                unclaimed.record(paths, [death], time.time())
+        ledger.ended(paths, task, time.time())
+        return False
 
     def _kill_when_late(self, key: tuple[int, int]) -> None:
         """A cancelled task stops by itself; one that hangs is killed with all it started."""
@@ -238,30 +273,6 @@ class Queue:
         ledger.started(paths, task, process, joined, time.time())
         _, cpus = need(shape, self.have)
         self.held[submission.number, task] = Held(submission.number, task, process, devices, cpus)
-
-
-def conclude_unclaimed(root: RunRoot, paths: SubmissionFiles, task: int) -> None:
-    """Count a task that ended before it claimed any cell as a failed attempt at its first one.
-
-    Without it, a job that cannot even start would be sent again for ever.
-    """
-    order = ledger.task_line(paths, task)["cells"][0]
-    cell = root.cell(order["training_id"])
-    tried = [attempts.read(cell, number) for number in attempts.numbers(cell)]
-    if any((one.submission, one.task) == (paths.number, task) for one in tried):
-        return
-    logs = sorted((paths.submitit / f"task-{task}").glob("*.out"))
-    tail = log_tail(logs[-1]) if logs else []
-    number = claim(root, paths, task, order, {})
-    attempts.end(
-        cell.attempt(number),
-        "failed",
-        f"its job ended before it started: {tail[-1] if tail else 'no log'}",
-        signature=attempts.signature("did not start", tail[-1] if tail else ""),
-        tail=tail,
-        advanced=False,
-        ended=time.time(),
-    )
 
 
 def _inode(root: RunRoot) -> int:

@@ -1,7 +1,7 @@
 """YAML text → Manifest; every problem at once, each with its line and column."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -9,9 +9,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from jobs import fit, yaml_text
+from jobs import yaml_text
+from jobs.blocks import Reference, Resources
 from jobs.build import Builder
-from jobs.cell import Cell, Manifest, Reference, Resources
+from jobs.cell import Cell, Manifest
 from jobs.checks import check_drafts
 from jobs.errors import ManifestError, UsageError
 from jobs.grid import Expansion, expand
@@ -142,14 +143,14 @@ def _check_name(root: Node, findings: Findings) -> None:
 def _check_twins(cells: tuple[Cell, ...], expansion: Expansion, findings: Findings) -> None:
     """Two cells of equal training and equal rows would be one."""
     works: dict[int, frozenset[str]] = {}
-    seen: dict[tuple[str, frozenset[str]], int] = {}
+    seen: dict[tuple[str, frozenset[str], frozenset[str]], int] = {}
     twins: list[tuple[int, int]] = []
     for number, cell in enumerate(cells):
         rows = cell.rows
         work = works.get(id(rows))
         if work is None:
             work = works[id(rows)] = frozenset(rows)
-        first = seen.setdefault((cell.training_id, work), number)
+        first = seen.setdefault((cell.training_id, work, frozenset(cell.stage_ids)), number)
         if first != number:
             twins.append((first, number))
     if twins:
@@ -204,24 +205,36 @@ class _Shapes:
 
     def check(self, cells: tuple[Cell, ...], expansion: Expansion) -> None:
         """Shapes that no cell could run in."""
-        checked: dict[tuple[int, ...], int] = {}
+        checked: dict[tuple[int, ...], tuple[Cell, int]] = {}
         for number, cell in enumerate(cells):
-            parts = cell.resources, cell.training.regime, cell.training.model
-            checked.setdefault(tuple(map(id, parts)), number)
-        for number in checked.values():
-            shape, batch = cells[number].resources, cells[number].training.regime.batch_size
+            for one in _lineage(cell):
+                parts = one.resources, one.training.regime, one.training.model
+                checked.setdefault(tuple(map(id, parts)), (one, number))
+        for cell, number in checked.values():
             mark = self.node.mark if self.node is not None else expansion.drafts[number].origin
-            if 0 < shape.gpus_per_node < shape.processes:
-                message = f"{shape.processes} processes on {shape.gpus_per_node} GPUs of a node"
-                self.findings.add(mark, f"{message}; each process needs a GPU of its own")
-            if shape.nodes * shape.processes > batch:
-                total = shape.nodes * shape.processes
-                message = f"{total} processes share a batch of {batch}; each needs a sample"
-                self.findings.add(mark, f"{message}; lower nodes or raise regime.batch_size")
-            model = cells[number].training.model
-            if shape.nodes * shape.processes > 1 and fit.normalises(model):
-                message = f"{model.name} normalises over batches, which one process can do as yet"
-                self.findings.add(mark, f"{message}; set nodes and gpus_per_node to at most 1")
+            for message in _unfit(cell):
+                self.findings.add(mark, message)
+
+
+def _lineage(cell: Cell) -> Iterator[Cell]:
+    """A cell and all that it starts from."""
+    yield cell
+    for parent in cell.parents:
+        yield from _lineage(parent.cell)
+
+
+def _unfit(cell: Cell) -> Iterator[str]:
+    """Why a cell cannot run in its shape."""
+    shape, batch = cell.resources, cell.training.regime.batch_size
+    if 0 < shape.gpus_per_node < shape.processes:
+        message = f"{shape.processes} processes on {shape.gpus_per_node} GPUs of a node"
+        yield f"{message}; each process needs a GPU of its own"
+    total = shape.nodes * shape.processes
+    if total > batch:
+        message = f"{total} processes share a batch of {batch}; each needs a sample"
+        yield f"{message}; lower nodes or raise regime.batch_size"
+    if obstacle := cell.training.obstacle(total):
+        yield obstacle
 
 
 def _references(node: Node | None, findings: Findings) -> tuple[Reference, ...]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from jobs.cell import Reference, Resources
-from jobs.parts import HEADS, adapter
+from jobs.blocks import Reference, Resources
+from jobs.parts import HEADS, LISTS, adapter
 from snnlib.spec.values import Spec
 
 Schema = dict[str, Any]
@@ -37,6 +37,7 @@ _CELL = {
     "epsilons": "Radii that every attack is evaluated at; 0 means the clean evaluation.",
     "attacks": "Attacks it is evaluated with; the clean evaluation comes by itself.",
     "evaluation": "Samples and randomness of the evaluations.",
+    "stages": "What is computed of its network besides attacks, e.g. [gradients].",
     "faithful": "Repeat a published system: A is grad-obf-snn, B is HoSNN; fills unset options.",
     "seed": "Seed of initial weights, order and augmentation.",
 }
@@ -108,7 +109,7 @@ def _axes(values: Schema) -> Schema:
         head: {"anyOf": [{"type": "array", "items": v}, v]} for head, v in values.items()
     }
     axes["seed"]["anyOf"].append({"type": "string", "pattern": r"^range\(.*\)$"})
-    for head in ("attacks", "epsilons"):
+    for head in LISTS:
         axes[head] = {"type": "array", "items": values[head]}
     return _cell(axes)
 
@@ -179,8 +180,9 @@ def _options(value: Schema) -> list[Schema]:
 
 
 def _names(option: Schema, definitions: Schema) -> list[str]:
-    """The names by which a referred specification can be chosen."""
+    """The words by which a referred specification can be chosen."""
     if "$ref" not in option:
         return []
-    name = definitions[option["$ref"].rpartition("/")[2]]["properties"].get("name", {})
+    keys = definitions[option["$ref"].rpartition("/")[2]]["properties"]
+    name = keys.get("name", keys.get("kind", {}))
     return list(name.get("enum", [name["const"]] if "const" in name else []))

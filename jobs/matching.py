@@ -53,7 +53,8 @@ def matches(value: object, pattern: Node) -> bool:
             return all(k in value and matches(value[k], node) for k, node in wanted.items())
         return all(hasattr(value, k) and matches(getattr(value, k), n) for k, n in wanted.items())
     if dataclasses.is_dataclass(value):
-        return isinstance(wanted, str) and getattr(value, "name", None) == wanted
+        named = getattr(value, "name", None) or getattr(value, "kind", None)
+        return isinstance(wanted, str) and named == wanted
     return _equal(value, wanted)
 
 

@@ -28,8 +28,10 @@ EXAMPLES = {
     "value": "61.0",
     "source": '"Table 2 of the paper"',
 }
-_SINGULAR = {"attacks": "attack", "layers": "layer"}
-_NAMED = frozenset(["dataset", "model", "neuron", "encoder", "surrogate", "regime", "attack"])
+_SINGULAR = {"attacks": "attack", "layers": "layer", "stages": "stage"}
+_NAMED = frozenset(
+    ["dataset", "model", "neuron", "encoder", "surrogate", "regime", "attack", "stage"]
+)
 
 
 class Findings:
@@ -180,7 +182,7 @@ class _Spot:
         return list(hints(self.hint)) if is_spec(self.hint) else []
 
     def owner(self) -> str:
-        name = self.node.get("name") or self.node.get("type")
+        name = self.node.get("name") or self.node.get("kind") or self.node.get("type")
         return f" of '{name.value}'" if name is not None and isinstance(name.value, str) else ""
 
     def missing(self, key: str) -> str:
@@ -290,7 +292,7 @@ def union_members(hint: Any) -> list[Any]:
 
 def tag_key(spec: type) -> str:
     """The key that tells a specification from others of its union."""
-    return "name" if "name" in hints(spec) else "type"
+    return next(key for key in ("name", "kind", "type") if key in hints(spec))
 
 
 def tags_of(spec: type) -> tuple[str, ...]:

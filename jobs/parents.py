@@ -227,10 +227,8 @@ class Family:
         if system is not None:
             dataset, model, regime = made
             none = self.expansion.reader.read("attacks", None)
-            model, regime, _ = self.expansion.systems.filled(
-                system, model, regime, none, wanted.mark
-            )
-            made = [dataset, model, regime]
+            whole = (dataset, model, regime, none)
+            made = list(self.expansion.systems.filled(system, whole, wanted.mark)[: len(NETWORK)])
         return tuple(made)
 
     def _named(self, word: Node) -> Node | None:

@@ -8,22 +8,22 @@ import functools
 import itertools
 from collections.abc import Callable, Iterable
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from jobs.messages import Findings, explain, suggestion, unknown_key
+from jobs.systems import System
 from jobs.yaml_scalars import describe
 from jobs.yaml_text import Mark, Node
 from snnlib.spec.attack import Attack
 from snnlib.spec.data import Dataset, Evaluation
 from snnlib.spec.model import Model
 from snnlib.spec.neuron import NDS, TALIF
+from snnlib.spec.stage import Stage
 from snnlib.spec.training import Regime, Start
 from snnlib.spec.values import Epsilon, Seed
 
-System = Literal["A", "B"]
-"""Published systems that a cell may repeat exactly: grad-obf-snn and HoSNN."""
 HEADS: dict[str, Any] = {
     "dataset": Dataset,
     "model": Model,
@@ -31,6 +31,7 @@ HEADS: dict[str, Any] = {
     "epsilons": tuple[Epsilon, ...],
     "attacks": tuple[Attack, ...],
     "evaluation": Evaluation,
+    "stages": tuple[Stage, ...],
     "faithful": System | None,
     "seed": Seed,
 }
@@ -39,10 +40,17 @@ ABSENT: dict[str, Any] = {
     "epsilons": (),
     "attacks": (),
     "evaluation": Evaluation(),
+    "stages": (),
     "faithful": None,
     "seed": 0,
 }
 NETWORK = ("dataset", "model", "regime")
+LISTS = {
+    "epsilons": '["2/255", "8/255"]',
+    "attacks": "[fgsm, pgd]",
+    "stages": "[gradients]",
+}
+"""Keys whose value is a list, with an example."""
 
 _ATTACK: dict[str, Any] = {"surrogate": {}}
 _NAMED: dict[str, Any] = {
@@ -111,10 +119,10 @@ def _below(node: Node, step: str) -> Node | None:
     return node.get(step)
 
 
-def as_mapping(node: Node) -> Node:
+def as_mapping(node: Node, key: str = "name") -> Node:
     """A word as {name: word}; anything else as it is."""
     if isinstance(node.value, str):
-        return Node(node.mark, {"name": node}, {"name": node.mark})
+        return Node(node.mark, {key: node}, {key: node.mark})
     return node
 
 
@@ -183,6 +191,9 @@ def spell(head: str, node: Node) -> Node:
     if head == "attacks" and isinstance(node.value, tuple):
         items = tuple(_spell(_ATTACK, item) for item in node.value)
         return dataclasses.replace(node, value=items)
+    if head == "stages" and isinstance(node.value, tuple):
+        items = tuple(as_mapping(item, "kind") for item in node.value)
+        return dataclasses.replace(node, value=items)
     return _spell(_NAMED[head], node) if head in _NAMED else node
 
 
@@ -241,9 +252,8 @@ class PartReader:
         return self._same.setdefault((type(value), value), value)
 
     def _refuse(self, error: ValidationError, head: str, node: Node) -> None:
-        if head in ("epsilons", "attacks") and not isinstance(node.value, tuple):
-            example = '["2/255", "8/255"]' if head == "epsilons" else "[fgsm, pgd]"
-            message = f"expected the list of a cell, e.g. {example}"
+        if head in LISTS and not isinstance(node.value, tuple):
+            message = f"expected the list of a cell, e.g. {LISTS[head]}"
             self.findings.add(node.mark, f"{message}; got {describe(node.value)}")
         elif head == "seed" and isinstance(node.value, str) and node.value.startswith("range("):
             message = 'a range of seeds stands in grid or zip, e.g. seed: "range(0, 5)"'
@@ -273,17 +283,20 @@ def _check_epsilons(
     return tuple(sorted(set(value) - {0}))
 
 
-def _check_attacks(value: tuple[Any, ...], node: Node, findings: Findings) -> tuple[Any, ...]:
+def _check_repeated(
+    what: str, value: tuple[Any, ...], node: Node, findings: Findings
+) -> tuple[Any, ...]:
     assert isinstance(node.value, tuple)
-    for position, attack in enumerate(value):
-        if attack in value[:position]:
-            first = value.index(attack)
-            message = f"the same attack as number {first + 1} of the list; remove one"
+    for position, item in enumerate(value):
+        if item in value[:position]:
+            first = value.index(item)
+            message = f"the same {what} as number {first + 1} of the list; remove one"
             findings.add(node.value[position].mark, message)
     return value
 
 
 _CHECKS: dict[str, Callable[[Any, Node, Findings], Any]] = {
     "epsilons": _check_epsilons,
-    "attacks": _check_attacks,
+    "attacks": functools.partial(_check_repeated, "attack"),
+    "stages": functools.partial(_check_repeated, "stage"),
 }

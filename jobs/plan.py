@@ -4,13 +4,11 @@ Clock, disk and scheduler come in as arguments; `plan` prints what `submit` woul
 same objects, and resuming is planning again.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
-from jobs import identity
 from jobs.attempts import Attempt
 from jobs.cell import Cell, Parent, stage_key
 
@@ -40,26 +38,32 @@ class Progress:
         rows: keys of the recorded rows (`jobs.cell.row_key`).
         attempts: all tries, ascending.
         step: of the newest checkpoint, 0 if none.
+        invalidated: why what there was of it counts no more; attempts are those made since.
     """
 
     trained: bool = False
     rows: frozenset[str] = frozenset()
     attempts: tuple[Attempt, ...] = ()
     step: int = 0
+    invalidated: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Live:
-    """A job that holds a cell.
+    """A job that holds a cell, or a submission that keeps it from running.
 
     Attributes:
-        state: queued, pending, running or unknown.
+        state: queued, pending, running or unknown; held until somebody lets it go on.
         job: for people, e.g. "job 123_4" or "submission 7".
+        why: what it waits for, or is held by; may be empty.
+        otherwise: state of a held job that the scheduler or the queue still has.
     """
 
-    state: Literal["queued", "pending", "running", "unknown"]
+    state: Literal["queued", "pending", "running", "unknown", "held"]
     job: str
     nodes: str = ""
+    why: str = ""
+    otherwise: Literal["queued", "pending"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +98,8 @@ def with_parents(cells: Sequence[Cell]) -> list[Cell]:
     for cell in cells:
         for ancestor in ancestors(cell):
             if ancestor.training_id not in own:
-                found.setdefault(ancestor.training_id, replace(ancestor, number=-1))
+                orphan = ancestor if ancestor.number < 0 else replace(ancestor, number=-1)
+                found.setdefault(ancestor.training_id, orphan)
     return [*found.values(), *cells]
 
 
@@ -181,10 +186,10 @@ def _hold_back(item: Planned, progress: Mapping[str, Progress], claimed: set[str
 def _awaited(parent: Parent, known: Progress) -> str:
     """What a child waits for, or nothing."""
     label = parent.cell.label
-    there = parent.stage is None or stage_key(identity.stage_id(parent.stage)) in known.rows
+    there = parent.stage_id is None or stage_key(parent.stage_id) in known.rows
     if known.trained and there:
         return ""
-    if why := _exhausted(known.attempts):
+    if why := exhausted(known.attempts):
         return f"its parent {label} was given up ({why})"
     return f"waits for its parent {label}" + (", its signature" if known.trained else "")
 
@@ -205,21 +210,40 @@ def _decide(cell: Cell, known: Progress, live: Live | None, *, retry_failed: boo
 
     if known.trained and not missing:
         return planned("done", "completed", "recorded")
+    if live is not None and live.state == "held":
+        return planned("held", "held", f"{live.why} ({live.job})")
     if live is not None:
-        return planned("wait", live.state, f"{live.state} ({live.job})")
+        job = "; ".join(filter(None, (live.job, live.why)))
+        return planned("wait", live.state, f"{live.state} ({job})")
     last = known.attempts[-1] if known.attempts else None
     state: State = "new" if last is None else _state_of(last)
-    if (reason := _exhausted(known.attempts)) and not retry_failed:
+    if (reason := exhausted(known.attempts)) and not retry_failed:
         return planned("give_up", "failed" if last and last.deterministic else "given_up", reason)
     if known.trained:
-        rows = sum(not key.endswith("@stage") for key in missing)
-        waiting = f"{rows} of {len(cell.rows)} rows missing" if rows else "signature missing"
         again = last is not None and last.state != "completed"
-        return planned("evaluate", state if again else "new", f"training done; {waiting}")
+        reason = f"training done; {_in_words(cell, missing)} missing"
+        return planned("evaluate", state if again else "new", reason)
     if last is None:
-        return planned("train", "new", "new")
+        why = f"new; invalidated: {known.invalidated}" if known.invalidated else "new"
+        return planned("train", "new", why)
     on = f"go on from step {known.step:,}" if known.step else "start over"
     return planned("retry", state, f"{_tally(known.attempts)}, {on}")
+
+
+@lru_cache(maxsize=4096)
+def _rows(missing: tuple[str, ...]) -> int:
+    """How many of some keys are rows; cells share their lists of missing keys."""
+    return sum(not key.endswith("@stage") for key in missing)
+
+
+def _in_words(cell: Cell, missing: tuple[str, ...]) -> str:
+    """What is missing of a trained cell."""
+    rows = _rows(missing)
+    words = [f"{rows} of {len(cell.rows)} rows"] if rows else []
+    if rows < len(missing):
+        stages = cell.stage_ids.items()
+        words += dict.fromkeys(s.noun for key, s in stages if stage_key(key) in missing)
+    return " and ".join(words)
 
 
 def _state_of(last: Attempt) -> State:
@@ -232,36 +256,65 @@ def _state_of(last: Attempt) -> State:
             return known
 
 
-def _tally(attempts: Sequence[Attempt]) -> str:
-    last = attempts[-1].state or "lost"
-    if last in _NEUTRAL:
-        return last
-    count = sum((a.state or "lost") == last for a in attempts)
-    return f"{last} ({count} of {FREE_RETRIES if last in _INTERRUPTIONS else FAILURES})"
+@dataclass
+class _Budget:
+    """What the attempts at a cell have used up, since its last success or mended error."""
+
+    free: int = 0
+    failures: int = 0
+    fatal: str = ""
+    last: str = ""
 
 
-def _exhausted(attempts: Sequence[Attempt]) -> str:
-    """Why a cell is given up, or nothing; what came before a mended error no longer counts."""
-    if all(attempt.state == "completed" for attempt in attempts):
-        return ""  # ten thousand times in a large study
-    counts: Counter[str] = Counter()
-    fatal = ""
+def _is_free(attempt: Attempt) -> bool:
+    """Whether an end is nobody's fault and cost no work."""
+    interrupted = (attempt.state or "lost") in _INTERRUPTIONS
+    return interrupted and (attempt.advanced or not attempt.claimed)
+
+
+def _used(attempts: Sequence[Attempt]) -> _Budget:
+    used = _Budget()
     for attempt in attempts:
         state = attempt.state or "lost"
+        if state == "completed":
+            used = _Budget()
         if state in _NEUTRAL:
             continue
-        fatal = ""
+        last = attempt.reason or attempt.signature or state
         if attempt.deterministic:
-            fatal = f"{attempt.reason or attempt.signature}; the same error would come again"
-            counts.clear()
+            used = _Budget(fatal=last)
             continue
-        free = state in _INTERRUPTIONS and (attempt.advanced or not attempt.claimed)
-        counts["free" if free else "failures"] += 1
-    if fatal:
-        return fatal
-    if counts["failures"] >= FAILURES:
-        last = attempts[-1]
-        return f"{counts['failures']} failures, last: {last.reason or last.state or 'lost'}"
-    if counts["free"] >= FREE_RETRIES:
-        return f"interrupted {counts['free']} times"
+        used.fatal, used.last = "", last
+        if _is_free(attempt):
+            used.free += 1
+        else:
+            used.failures += 1
+    return used
+
+
+def _tally(attempts: Sequence[Attempt]) -> str:
+    last = attempts[-1]
+    state = last.state or "lost"
+    if state in _NEUTRAL:
+        return state
+    used = _used(attempts)
+    if _is_free(last):
+        return f"{state} ({used.free} of {FREE_RETRIES})"
+    return f"{state} ({used.failures} of {FAILURES})" if used.failures else state
+
+
+def exhausted(attempts: Sequence[Attempt]) -> str:
+    """Why a cell is given up, or nothing.
+
+    What came before a mended error, or before work that was finished, no longer counts.
+    """
+    if all(attempt.state == "completed" for attempt in attempts):
+        return ""  # ten thousand times in a large study
+    used = _used(attempts)
+    if used.fatal:
+        return f"{used.fatal}; the same error would come again"
+    if used.failures >= FAILURES:
+        return f"{used.failures} failures, last: {used.last}"
+    if used.free >= FREE_RETRIES:
+        return f"interrupted {used.free} times"
     return ""

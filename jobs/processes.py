@@ -1,7 +1,6 @@
 """Processes by identity: host, boot, pid and start time together never name another one."""
 
 import contextlib
-import ctypes
 import os
 import signal
 import socket
@@ -100,6 +99,8 @@ def die_with_parent() -> None:
 
     A rank that outlives its agent goes on writing checkpoints beside its successor.
     """
+    import ctypes  # only ranks and tasks need it
+
     parent = os.getppid()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

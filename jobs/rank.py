@@ -56,6 +56,7 @@ def work(folder: str, index: str, stop: StopFlag) -> int:
         device=torch.cuda.get_device_name(world.device) if cuda else "cpu",
         stop=stop,
         threads=int(os.environ["OMP_NUM_THREADS"]),
+        peers=distributed.gather_objects(world, processes.this()),
     )
     orders = ledger.task_line(paths, job.index)["cells"]
     first = next(
@@ -149,7 +150,7 @@ def _failed(run: CellRun, error: Exception) -> None:
         f"{name}: {error}"[:2000],
         signature=attempts.signature(name, str(error)),
         deterministic=memory or isinstance(error, DETERMINISTIC),
-        tail=text.splitlines()[-task.LOG_TAIL :],
+        tail=text.splitlines()[-attempts.LOG_TAIL :],
         **_measures(run),
     )
     run.say(f"failed: {name}: {error}")

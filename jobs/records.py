@@ -5,23 +5,29 @@ the SHA-256 of its content, so a torn or altered file is known by its name alone
 """
 
 import base64
+import binascii
 import hashlib
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jobs import files
 from jobs.cell import row_key
 from jobs.errors import CorruptFile
 from jobs.layout import CellFiles
 
+T = TypeVar("T")
+
 SCHEMA_VERSION = 1
+
+_HEAD = ("training_id", "attack_id", "attack", "evaluation", "model_sha256", "samples_sha256")
+_COUNTS = ("correct", "total", "zero_gradient")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +90,22 @@ def unpack(text: str, total: int) -> tuple[bool, ...]:
     Raises:
         CorruptFile: if the text does not hold exactly `total` flags.
     """
-    data = base64.b64decode(text, validate=True)
+    octets = map(_flags().__getitem__, _bytes(text, total))
+    return tuple(itertools.chain.from_iterable(octets))[:total]
+
+
+def _bytes(text: str, total: int) -> bytes:
+    data = binascii.a2b_base64(text, strict_mode=True)
     if len(data) != (total + 7) // 8:
         raise CorruptFile(
             f"a mask of {total} samples needs {(total + 7) // 8} bytes, got {len(data)}"
         )
-    return tuple(itertools.chain.from_iterable(map(_flags().__getitem__, data)))[:total]
+    return data
+
+
+def _bits(text: str, total: int) -> int:
+    """Flags as a whole number; what fills the last byte is cut off."""
+    return int.from_bytes(_bytes(text, total), "big") >> -total % 8
 
 
 @cache
@@ -142,32 +158,71 @@ def read(path: Path) -> Record:
     Raises:
         CorruptFile: if name, hash, schema or counts do not agree; the message says which.
     """
-    data = path.read_bytes()
-    attack_id, _, digest = path.stem.partition("-")
+    return _verified(str(path), _decode)
+
+
+def read_rows(path: str) -> frozenset[str]:
+    """Keys of the rows of a record, verified as by `read`, a tenth of its cost.
+
+    Raises:
+        CorruptFile: as `read`.
+    """
+    return _verified(path, _decode_rows)
+
+
+def _verified(path: str, decode: Callable[[dict[str, Any]], T]) -> T:
+    data = files.content(path)
+    attack_id, _, digest = path.rpartition("/")[2].removesuffix(".json").partition("-")
     if content_hash(data) != digest:
         raise CorruptFile(f"{path}: content does not match its name (torn or altered)")
     try:
-        raw = json.loads(data)
+        raw = json.loads(data.decode())
         if raw["schema_version"] > SCHEMA_VERSION:
             raise CorruptFile(f"{path}: written by a newer spikegrid; update this checkout")
-        record = _decode(raw)
+        found, held = decode(raw), raw["attack_id"]
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptFile(f"{path}: not a record ({error!r})") from error
-    if record.attack_id != attack_id:
-        raise CorruptFile(f"{path}: holds attack {record.attack_id}, its name says {attack_id}")
-    return record
+    if held != attack_id:
+        raise CorruptFile(f"{path}: holds attack {held}, its name says {attack_id}")
+    return found
 
 
 def _decode(raw: dict[str, Any]) -> Record:
     rows = []
     for row in raw["rows"]:
+        _check(row)
+        values = {key: row[key] for key in _COUNTS}
         mask = unpack(row["mask"], row["total"])
-        if sum(mask) != row["correct"]:
-            raise ValueError(f"mask has {sum(mask)} correct samples, count says {row['correct']}")
-        values = {key: row[key] for key in ("correct", "total", "zero_gradient")}
         rows.append(Row(epsilon=Fraction(row["epsilon"]), mask=mask, **values))
-    keys = ("training_id", "attack_id", "attack", "evaluation", "model_sha256", "samples_sha256")
-    return Record(rows=tuple(rows), measured=raw["measured"], **{key: raw[key] for key in keys})
+    return Record(rows=tuple(rows), measured=raw["measured"], **{key: raw[key] for key in _HEAD})
+
+
+def _decode_rows(raw: dict[str, Any]) -> frozenset[str]:
+    missing = {"measured", *_HEAD} - raw.keys()
+    if missing:
+        raise KeyError(min(missing))
+    for row in raw["rows"]:
+        _check(row)
+    return frozenset([f"{raw['attack_id']}@{_epsilon(row['epsilon'])}" for row in raw["rows"]])
+
+
+def _check(row: dict[str, Any]) -> None:
+    """Whether a row has its counts, and the mask agrees with them.
+
+    Raises:
+        KeyError, TypeError, ValueError: it has not.
+    """
+    correct, total, _ = map(row.__getitem__, _COUNTS)
+    ones = _bits(row["mask"], total).bit_count()
+    if ones != correct:
+        raise ValueError(f"mask has {ones} correct samples, count says {correct}")
+
+
+@cache
+def _epsilon(text: str) -> str:
+    """A radius as in `jobs.cell.row_key`."""
+    value = Fraction(text)
+    return f"{value.numerator}/{value.denominator}"
 
 
 def names(cell: CellFiles) -> list[str]:

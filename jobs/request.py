@@ -1,19 +1,24 @@
 """From planned cells to job requests: what will be sent, as data, before anything is."""
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jobs import identity
-from jobs.cell import Cell, Resources, stage_key
-from snnlib.spec.training import TrainingSpec
+from jobs.cell import Cell, stage_key
+
+if TYPE_CHECKING:
+    from jobs.blocks import Resources
+    from snnlib.spec.training import TrainingSpec
 
 T = TypeVar("T")
 
 CHUNK = 1000
-"""Tasks of one array at most, unless the site allows fewer."""
+"""Tasks of one array at most, where the site's own limit is not known."""
 
 SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR2"
 """Signals that torchrun hands on instead of dying of them; USR1 belongs to NCCL."""
@@ -151,19 +156,22 @@ def _spec(training: TrainingSpec) -> dict[str, Any]:
 def tasks(
     work: Sequence[tuple[Cell, dict[str, Any]]], *, first: int = 0, generation: int = 0
 ) -> list[Task]:
-    """Pack work orders into tasks: cells of one shape together, `cells_per_job` each.
+    """Pack work orders into tasks: cells of one shape and code together, `cells_per_job` each.
 
     Args:
         work: cells and their orders, none of them a parent of another.
         first: index of the first task.
         generation: of all of them.
     """
-    shapes: dict[Resources, list[dict[str, Any]]] = {}
+    shapes: dict[Resources, dict[str, list[dict[str, Any]]]] = {}
     for shape, group in itertools.groupby(work, key=lambda one: one[0].resources):
-        shapes.setdefault(shape, []).extend(order for _, order in group)
+        of_code = shapes.setdefault(shape, {})
+        for _, order in group:
+            of_code.setdefault(order.get("code", ""), []).append(order)
     packed = [
         (resources, batch)
-        for resources, orders in shapes.items()
+        for resources, of_code in shapes.items()
+        for orders in of_code.values()
         for batch in _batched(orders, resources.cells_per_job)
     ]
     return [
@@ -177,7 +185,12 @@ def _batched(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 
 def requests(
-    made: Sequence[Task], *, name: str, max_array: int, profile: Mapping[Resources, dict[str, Any]]
+    made: Sequence[Task],
+    *,
+    name: str,
+    max_array: int,
+    profile: Mapping[Resources, dict[str, Any]],
+    canary: bool = False,
 ) -> list[JobRequest]:
     """Group tasks into arrays of equal shape, none longer than the site allows.
 
@@ -186,12 +199,13 @@ def requests(
         name: prefix of the job names.
         max_array: MaxArraySize of the site: as many tasks fit into one array.
         profile: executor parameters of the site for each shape.
+        canary: the first task is an array by itself, and all others come after it.
     """
-    size = max(1, min(CHUNK, max_array))
+    size = max(1, max_array)
     found: list[JobRequest] = []
     chunks: dict[int, list[int]] = {}
-    for (generation, resources), group in itertools.groupby(
-        made, key=lambda task: (task.generation, task.resources)
+    for (generation, resources, _), group in itertools.groupby(
+        made, key=lambda task: (task.generation, task.resources, canary and task is made[0])
     ):
         for batch in _batched([task.index for task in group], size):
             chunk = len(found)
@@ -204,7 +218,7 @@ def requests(
                     resources=resources,
                     parameters=sbatch_parameters(resources, profile.get(resources, {})),
                     generation=generation,
-                    after=tuple(chunks.get(generation - 1, ())),
+                    after=tuple(chunks.get(generation - 1, (0,) if canary and chunk else ())),
                 )
             )
     return found

@@ -5,40 +5,40 @@ that the controller has forgotten. If squeue does not answer, nothing may be con
 """
 
 import contextlib
+import getpass
+import math
 import os
 import signal
 import subprocess
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
-from jobs import files
-from jobs.errors import CorruptFile
 from jobs.slurm_text import (
+    ASSOCIATIONS,
     CONFIG,
+    QOS,
     SACCT,
     SQUEUE,
     VARIABLES,
     JobAnswer,
     Limits,
     base_id,
+    parse_associations,
     parse_limits,
+    parse_qos,
     parse_sacct,
     parse_squeue,
 )
 
-__all__ = ["Answer", "JobAnswer", "Limits", "Reply", "ask", "cached", "command", "saved"]
+__all__ = ["Answer", "JobAnswer", "Limits", "Reply", "ask", "command", "complete", "kill", "silent"]
 
 TIMEOUT_S = 10.0
 TRIES = 2
-LIMITS_AGE_S = 3600.0
-"""For so long the limits of a cluster are not asked again."""
 
-_VERSION = 1
-_NAME = "scheduler.json"
+_BY_NAME = ("--starttime=now-30days",)
+"""Without ids, sacct tells of today alone."""
 _IDS_PER_CALL = 8_000  # the kernel takes 128 KiB in one argument
 _SCRUBBED = ("SLURM_", "SBATCH_", "SQUEUE_", "SACCT_", "SRUN_", "SINFO_", "SCONTROL_")
 
@@ -96,6 +96,11 @@ class Answer:
     def named(self, name: str) -> list[str]:
         """Ids of the jobs and arrays with a name, oldest first."""
         return list(self._names.get(name, {}))
+
+    def submitted(self, job_id: str) -> float:
+        """Unix time at which a job or the first known task of an array was sent; or for ever."""
+        tasks = [job_id] if job_id in self.jobs else self._tasks.get(job_id, [])
+        return next((t for task in tasks if (t := self.jobs[task].submitted)), math.inf)
 
     def is_live(
         self, job_id: str, name: str | None = None, *, sent_at: float | None = None
@@ -159,22 +164,28 @@ def command(argv: Sequence[str], *, timeout_s: float = TIMEOUT_S) -> Reply:
         try:
             out, err = process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
-            _kill(process)
+            kill(process)
             return Reply(None, "", f"{argv[0]} did not answer within {timeout_s:g} s")
         except BaseException:
-            _kill(process)
+            kill(process)
             raise
     last = (err.strip().splitlines() or [""])[-1]
     return Reply(process.returncode, out, last)
 
 
-def _kill(process: subprocess.Popen[str]) -> None:
+def kill(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
+    """End a command and all that it started; it must lead a session of its own."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
 
 def ask(
-    *, job_ids: Collection[str], now: float, run: Run = command, limits: Limits | None = None
+    *,
+    job_ids: Collection[str],
+    now: float,
+    run: Run = command,
+    limits: Limits | None = None,
+    names: Collection[str] = (),
 ) -> Answer:
     """Ask once: one squeue, and one sacct about what squeue does not know.
 
@@ -183,36 +194,48 @@ def ask(
         now: unix time.
         run: how commands are run.
         limits: those of an earlier answer; asked if None.
+        names: of jobs whose ids are not known; one more sacct if squeue does not know them.
     """
-    asked = frozenset(job_ids)
     jobs, complaint = _asked_twice(run, SQUEUE, parse_squeue)
     if jobs is None:
         message = f"the scheduler did not answer: {complaint}"
-        return _silent(message, now, limits)
-    source, messages = ["squeue"], []
-    if limits is None:
-        reply = run(CONFIG)
-        limits = parse_limits(reply.out, now) if reply.code == 0 else Limits()
-    absent = {base_id(job_id) for job_id in asked if job_id not in jobs}
-    if limits.accounting and absent:
-        ended, complaint = _forgotten(run, sorted(absent, key=_by_number))
-        if ended is None:
+        return silent(message, now, limits)
+    limits = _limits(run, now) if limits is None else limits
+    answer = Answer(now, reachable=True, source=("squeue",), jobs=jobs, limits=limits)
+    return complete(answer, job_ids=job_ids, names=names, run=run)
+
+
+def complete(
+    answer: Answer,
+    *,
+    job_ids: Collection[str] = (),
+    names: Collection[str] = (),
+    run: Run = command,
+) -> Answer:
+    """Add how more jobs ended that the controller has forgotten: a sacct each for ids and names."""
+    absent = sorted({base_id(i) for i in job_ids if i not in answer.jobs}, key=_by_number)
+    unnamed = sorted({*names} - {job.name for job in answer.jobs.values()})
+    jobs, source, messages = dict(answer.jobs), {*answer.source}, [answer.message]
+    for options, wanted in (((), absent), (_BY_NAME, unnamed)):
+        if not answer.limits.accounting or not wanted:
+            continue
+        rows, complaint = _forgotten(run, wanted, options)
+        if rows is None:
             messages.append(f"sacct did not answer: {complaint}")
         else:
-            source.append("sacct")
-            jobs = {**ended, **jobs}
-    return Answer(
-        asked_at=now,
-        reachable=True,
-        source=tuple(source),
+            source.add("sacct")
+            jobs = {**rows, **jobs}
+    return replace(
+        answer,
+        source=tuple(name for name in ("squeue", "sacct") if name in source),
         jobs=jobs,
-        limits=limits,
-        message="; ".join(messages),
-        asked=asked,
+        message="; ".join(filter(None, messages)),
+        asked=answer.asked | frozenset(job_ids),
     )
 
 
-def _silent(message: str, now: float, limits: Limits | None) -> Answer:
+def silent(message: str, now: float, limits: Limits | None) -> Answer:
+    """No answer, from which nothing may be concluded."""
     return Answer(
         asked_at=now,
         reachable=False,
@@ -241,16 +264,43 @@ def _asked_twice(
     return None, complaint
 
 
-def _forgotten(run: Run, ids: Sequence[str]) -> tuple[dict[str, JobAnswer] | None, str]:
-    """How jobs ended of which the controller has no record.
+def _limits(run: Run, now: float) -> Limits:
+    """What the cluster allows; what it does not tell counts as unlimited."""
+    reply = run(CONFIG)
+    if reply.code != 0:
+        return Limits()
+    limits = parse_limits(reply.out, now)
+    if not (limits.accounting and limits.enforced):
+        return limits
+    own = (f"user={getpass.getuser()}", f"cluster={limits.cluster}")
+    associations, qos = run([*ASSOCIATIONS, *own]), run(QOS)
+    jobs, usual = parse_associations(associations.out if associations.code == 0 else "")
+    return replace(
+        limits,
+        account_jobs=jobs,
+        account_qos=usual,
+        qos_jobs=parse_qos(qos.out if qos.code == 0 else ""),
+    )
+
+
+def _forgotten(
+    run: Run, wanted: Sequence[str], by_name: Sequence[str]
+) -> tuple[dict[str, JobAnswer] | None, str]:
+    """How jobs ended of which the controller has no record, or None and a complaint.
 
     The database may call a job running for ever after a crash of the controller; without a record
     of the controller it does not run.
+
+    Args:
+        run: how commands are run.
+        wanted: ids of jobs.
+        by_name: more options if they are names.
     """
+    key = "name" if by_name else "jobs"
     found: dict[str, JobAnswer] = {}
-    for start in range(0, len(ids), _IDS_PER_CALL):
-        wanted = ",".join(ids[start : start + _IDS_PER_CALL])
-        rows, complaint = _asked_twice(run, [*SACCT, f"--jobs={wanted}"], parse_sacct)
+    for start in range(0, len(wanted), _IDS_PER_CALL):
+        which = ",".join(wanted[start : start + _IDS_PER_CALL])
+        rows, complaint = _asked_twice(run, [*SACCT, *by_name, f"--{key}={which}"], parse_sacct)
         if rows is None:
             return None, complaint
         found |= rows
@@ -264,91 +314,3 @@ def _gone(job: JobAnswer) -> JobAnswer:
 
 def _by_number(job_id: str) -> tuple[int, str]:
     return (int(job_id) if job_id.isdecimal() else 0, job_id)
-
-
-def cached(
-    folder: Path, *, job_ids: Collection[str], now: float, max_age: float, run: Run = command
-) -> Answer:
-    """The saved answer if it is young and covers these ids, else a new one, which is saved.
-
-    How a job ended is kept while somebody asks about it, since the controller forgets it after
-    some minutes and not every site has accounting. A reader who may not write the folder asks
-    nothing: squeue would tell of the reader's own jobs only.
-
-    Args:
-        folder: cache folder of a run root; made if the run root is there.
-        job_ids: as for `ask`.
-        now: unix time.
-        max_age: seconds; 0 always asks.
-        run: how commands are run.
-    """
-    before = saved(folder)
-    young = before is not None and 0 <= now - before.asked_at < max_age
-    if before is not None and young and before.asked >= {*job_ids}:
-        return before
-    if not _may_write(folder):
-        message = "this run root is another user's: only its owner's commands ask the scheduler"
-        return replace(before, message=message) if before else _silent(message, now, None)
-    known = before.limits if before and 0 <= now - before.limits.asked_at < LIMITS_AGE_S else None
-    answer = ask(job_ids=job_ids, now=now, run=run, limits=known)
-    if not answer.reachable:
-        return answer
-    if before is not None:
-        answer = replace(answer, jobs={**_remembered(before, answer.asked), **answer.jobs})
-    with contextlib.suppress(OSError):  # a full disk must not hide the answer
-        folder.mkdir(exist_ok=True)
-        files.replace(folder / _NAME, _encode(answer))
-    return answer
-
-
-def _may_write(folder: Path) -> bool:
-    """Whether the folder, or the first above it that exists, is this user's to write."""
-    place = next(path for path in (folder, *folder.parents) if path.exists())
-    return os.access(place, os.W_OK)
-
-
-def _remembered(before: Answer, asked: Collection[str]) -> dict[str, JobAnswer]:
-    """Ended jobs of an earlier answer that are asked about again."""
-    return {
-        job_id: job
-        for job_id, job in before.jobs.items()
-        if not job.live and (job_id in asked or base_id(job_id) in asked)
-    }
-
-
-def saved(folder: Path) -> Answer | None:
-    """The last answer, of whatever age; None if there is none that reads well."""
-    try:
-        return _decode(files.read_json(folder / _NAME))
-    except (OSError, CorruptFile, KeyError, TypeError, ValueError):
-        return None
-
-
-def _encode(answer: Answer) -> bytes:
-    rows = [
-        [j.job_id, j.name, j.state, j.live, j.nodes, j.reason, j.exit_code, j.submitted]
-        for j in answer.jobs.values()
-    ]
-    head = {
-        "schema_version": _VERSION,
-        "asked_at": answer.asked_at,
-        "source": answer.source,
-        "message": answer.message,
-        "asked": sorted(answer.asked),
-        "limits": asdict(answer.limits),
-    }
-    return files.dumps({**head, "jobs": rows})
-
-
-def _decode(data: dict[str, Any]) -> Answer:
-    if data["schema_version"] != _VERSION:
-        raise ValueError(f"schema version {data['schema_version']}")
-    return Answer(
-        asked_at=float(data["asked_at"]),
-        reachable=True,
-        source=tuple(data["source"]),
-        jobs={row[0]: JobAnswer(*row) for row in data["jobs"]},
-        limits=Limits(**data["limits"]),
-        message=data["message"],
-        asked=frozenset(data["asked"]),
-    )

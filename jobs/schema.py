@@ -6,7 +6,7 @@ from typing import Literal
 SCHEMA_VERSION = 1
 """Version of these tables; raised whenever a column changes its name, type or meaning."""
 
-TableName = Literal["results", "trainings", "attempts", "samples"]
+TableName = Literal["results", "trainings", "attempts", "samples", "gradients"]
 DType = Literal["str", "category", "int64", "float64", "bool", "list[str]", "list[bool]"]
 Kind = Literal["key", "result", "measured"]
 _INT64 = 2**63
@@ -82,6 +82,13 @@ _RADIUS = (
 _EPSILON = Column("epsilon", "float64", "pixel range", "radius as a number")
 _MODEL = Column("model_sha256", "str", "", "SHA-256 of the weights")
 _SAMPLES = Column("samples_sha256", "str", "", "fingerprint of the ordered evaluation set")
+_FAITHFUL = Column(
+    "faithful",
+    "category",
+    "",
+    "published system (A, B) whose options all were used, faults included; null is ours",
+    optional=True,
+)
 _LABEL = Column("label", "str", "", "name for people", "measured")
 _ROOT = Column("root", "category", "", "run root it was read from", "measured")
 
@@ -138,6 +145,7 @@ RESULTS = Table(
         *_RADIUS,
         _EPSILON,
         _LABEL,
+        _FAITHFUL,
         *SETTING,
         *_ATTACK,
         Column("correct", "int64", "samples", "still classified correctly"),
@@ -159,6 +167,7 @@ TRAININGS = Table(
     (
         _TRAINING_ID,
         _LABEL,
+        _FAITHFUL,
         *SETTING,
         Column("spec", "str", "", "whole specification as canonical JSON"),
         Column("start", "str", "", "training id or file it started from", optional=True),
@@ -184,6 +193,7 @@ ATTEMPTS = Table(
         Column("root", "str", "", "run root of the attempt", "key"),
         Column("number", "int64", "", "number of the attempt, from 1", "key"),
         _LABEL,
+        _FAITHFUL,
         Column("state", "category", "", "as its files say; open while no end is written"),
         Column("reason", "str", "", "why it ended", "measured", optional=True),
         Column(
@@ -217,6 +227,7 @@ SAMPLES = Table(
         _ATTACK_ID,
         *_RADIUS,
         _EPSILON,
+        _FAITHFUL,
         _MODEL,
         _SAMPLES,
         Column("mask", "list[bool]", "", "per sample of the evaluation set: still correct"),
@@ -224,4 +235,83 @@ SAMPLES = Table(
 )
 """One row for each row of `results`, with the outcome of every sample."""
 
-TABLES: dict[TableName, Table] = {t.name: t for t in (RESULTS, TRAININGS, ATTEMPTS, SAMPLES)}
+
+def _slopes(side: str) -> tuple[Column, ...]:
+    """Columns about the gradient at one side of a layer."""
+    first = side == "input"  # the image has none
+    return (
+        Column(f"{side}_size", "int64", "values", f"{side} of one sample", optional=first),
+        Column(f"{side}_zero_share", "float64", "", "gradient exactly 0", optional=first),
+        Column(
+            f"{side}_near_zero_share",
+            "float64",
+            "",
+            "gradient at most `threshold` of the sample's largest in this layer, 0 included",
+            optional=first,
+        ),
+        Column(
+            f"{side}_l1", "float64", "", "sum of absolute values, mean of samples", optional=first
+        ),
+        Column(f"{side}_l2", "float64", "", "Euclidean norm, mean of samples", optional=first),
+        Column(
+            f"{side}_cosine",
+            "float64",
+            "",
+            "between this step's gradient and another's, mean of `cosine_pairs`",
+            optional=True,
+        ),
+        Column(
+            f"{side}_cosine_pairs",
+            "int64",
+            "",
+            "samples times other steps, where neither gradient is all zero",
+            optional=first,
+        ),
+    )
+
+
+GRADIENTS = Table(
+    "gradients",
+    (
+        _TRAINING_ID,
+        Column("stage_id", "str", "", "what was asked for: 16 hex characters", "key"),
+        Column(
+            "layer",
+            "category",
+            "",
+            "name in the network; encoder: from the image of each step to the network's input",
+            "key",
+        ),
+        Column("step", "int64", "steps", "from 0; -1 for the image, which steps share", "key"),
+        _FAITHFUL,
+        Column("place", "int64", "", "of the layer in the network; the image is 0"),
+        Column("kind", "category", "", "conv, linear, norm, pool, neuron, other, encoder, image"),
+        *_slopes("output"),
+        *_slopes("input"),
+        Column("firing_rate", "float64", "spikes", "per neuron, mean of samples", optional=True),
+        Column(
+            "synops",
+            "float64",
+            "operations",
+            "connections of inputs that are not 0 (of spikes behind traces), mean of samples",
+            optional=True,
+        ),
+        Column("split", "category", "", "split of the dataset that was shown"),
+        Column(
+            "samples", "int64", "samples", "how many were asked for; null is all", optional=True
+        ),
+        Column("total", "int64", "samples", "shown"),
+        Column("loss", "category", "", "loss of each sample"),
+        Column("threshold", "float64", "", "share of the largest gradient that is near zero"),
+        _MODEL,
+        _SAMPLES,
+        *_MACHINE,
+        Column("batch", "int64", "samples", "shown together", "measured", optional=True),
+        _ROOT,
+    ),
+)
+"""One row for each layer and step of a network whose gradients were tracked."""
+
+TABLES: dict[TableName, Table] = {
+    t.name: t for t in (RESULTS, TRAININGS, ATTEMPTS, SAMPLES, GRADIENTS)
+}

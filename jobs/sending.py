@@ -8,19 +8,33 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobs import files, ledger, liveness, local, processes, snapshot
-from jobs.cell import Manifest, Resources
-from jobs.errors import EnvironmentFault, Refused, TryLater
+from jobs import (
+    chunks,
+    earlier,
+    files,
+    holds,
+    ledger,
+    local,
+    processes,
+    queueing,
+    snapshot,
+    tombstones,
+)
+from jobs.blocks import Resources
+from jobs.cell import Manifest
+from jobs.chunks import Chunk
+from jobs.errors import EnvironmentFault, Refused
 from jobs.layout import FORMAT, RunRoot, SubmissionFiles
-from jobs.ledger import Chunk, Cluster, Submission
+from jobs.ledger import Cluster, Submission
 from jobs.plan import SENT, Planned
-from jobs.request import JobRequest, Task, requests, tasks, work_order
+from jobs.queueing import Pushed
+from jobs.request import CHUNK, JobRequest, Task, requests, tasks, work_order
 from jobs.scheduler import Answer
-from jobs.site import Site
+from jobs.site import Profile, Site
 from jobs.situation import Situation, check_format
 
 
@@ -40,6 +54,8 @@ class Options:
         data: folder of data sets.
         python: interpreter on the nodes.
         echo: is given the logs of what runs in the foreground.
+        canary: one job goes first, and the others only once its cell is recorded.
+        codes: training id → hash of the code that it goes on with, if not that of the checkout.
     """
 
     cluster: Cluster
@@ -48,6 +64,8 @@ class Options:
     data: str = ""
     python: str | None = None
     echo: Callable[[str], None] = unheard
+    canary: bool = False
+    codes: Mapping[str, str] = field(default_factory=dict)
 
 
 def described(
@@ -61,18 +79,23 @@ def described(
     chosen.sort(key=_turn)
     made: list[Task] = []
     for generation, group in itertools.groupby(chosen[: options.limit], lambda i: i.follows):
-        work = [(item.cell, work_order(item.cell, item.missing)) for item in group]
+        work = [(item.cell, _order(item, options.codes)) for item in group]
         made += tasks(work, first=len(made), generation=generation)
     shapes = {task.resources for task in made}
     profiles = {shape: site_parameters(site, shape, options) for shape in shapes}
-    limits = [answer.limits.max_array_size] if answer and answer.limits.max_array_size else []
-    limits += [p.max_array_size for p in map(_profile(site), shapes) if p.max_array_size]
+    longest = _longest([site.profile(shape.profile) for shape in shapes], answer)
 
     def request(prefix: str) -> list[JobRequest]:
-        longest = min(limits, default=1000)
-        return requests(made, name=prefix, max_array=longest, profile=profiles)
+        return requests(
+            made, name=prefix, max_array=longest, profile=profiles, canary=options.canary
+        )
 
     return made, request
+
+
+def _order(item: Planned, codes: Mapping[str, str]) -> dict[str, Any]:
+    code = codes.get(item.cell.training_id)
+    return work_order(item.cell, item.missing) | ({"code": code} if code else {})
 
 
 def _turn(item: Planned) -> tuple[int, bool, int, int]:
@@ -80,8 +103,18 @@ def _turn(item: Planned) -> tuple[int, bool, int, int]:
     return item.follows, cell.number >= 0, cell.training.seed, cell.number
 
 
-def _profile(site: Site) -> Callable[[Resources], Any]:
-    return lambda shape: site.profile(shape.profile)
+def _longest(profiles: Sequence[Profile], answer: Answer | None) -> int:
+    """Tasks of one array at most.
+
+    Half of what may be queued, so that the next array fits while one drains.
+    """
+    found = [one.max_array_size for one in profiles if one.max_array_size]
+    if answer is not None:
+        limits = answer.limits
+        queued = [limits.most_queued(one.account, one.qos) for one in profiles]
+        most = [limits.max_job_count, *(one[0] for one in queued if one)]
+        found += [limits.max_array_size, *(number // 2 for number in most)]
+    return max(1, min(found, default=CHUNK))
 
 
 def site_parameters(site: Site, shape: Resources, options: Options) -> dict[str, Any]:
@@ -107,6 +140,7 @@ def prepare(root: RunRoot) -> None:
                 raise PermissionError(errno.EACCES, "Permission denied", str(folder))
         if not root.format.exists():
             files.create(root.format, files.dumps({"format": FORMAT}))
+        tombstones.finish(root)
     except OSError as error:
         raise EnvironmentFault(
             f"{root.path}: cannot write here ({error.strerror}); "
@@ -123,12 +157,16 @@ class Sent:
         tasks: how many were sent.
         dropped: how many another submission had taken in the meantime.
         job_ids: of the arrays.
+        held: how many tasks wait on disk until they can be sent.
+        words: sbatch's own, and their meaning, if a limit is why.
     """
 
     paths: SubmissionFiles
     tasks: int
     dropped: int
     job_ids: tuple[str, ...]
+    held: int = 0
+    words: str = ""
 
 
 def send(
@@ -142,7 +180,8 @@ def send(
     """Publish a submission and send its jobs; None if there is nothing to send.
 
     Raises:
-        EnvironmentFault: the scheduler refused; the submission says so and holds nothing.
+        Refused: sbatch said no; the submission says so, and holds nothing but what was sent.
+        EnvironmentFault: sbatch gave no clear answer; the next submit finds out.
     """
     made, request = described(items, site, options, seen.answer)
     if not made:
@@ -153,46 +192,30 @@ def send(
         "cluster": options.cluster,
         "at": time.time(),
         "code": snapshot.take(root),
+        "codes": sorted({order["code"] for t in made for order in t.cells if "code" in order}),
         "commit": snapshot.commit(),
         "data": options.data,
         "max_parallel": options.max_parallel,
+        "python": options.python,
+        "before": _running_parents(items, seen),
         "labels": {item.cell.training_id: item.cell.label for item in items},
     }
     prefix = ledger.job_prefix(root)
+    canary = options.canary and len(made) > 1
     paths = ledger.publish(
-        root, manifest.text, header, made, lambda number: request(f"{prefix}-{number:06d}")
+        root,
+        manifest.text,
+        header,
+        made,
+        lambda number: request(f"{prefix}-{number:06d}"),
+        holds.canary(made[0].index, made[0].cells[0]) if canary else None,
     )
     submission = ledger.read(root, paths.number)
-    dropped = _taken_meanwhile(root, submission, seen)
+    dropped = earlier.taken_meanwhile(root, submission, seen.found, seen.answer)
     for task, reason in dropped.items():
         ledger.skip(paths, task, reason)
-    left = [chunk for chunk in submission.chunks if set(chunk.tasks) - dropped.keys()]
-    made_requests = {r.chunk: r for r in request(f"{prefix}-{paths.number:06d}")}
-    chosen = [_without(made_requests[chunk.number], dropped) for chunk in left]
-    ids = _dispatch(root, paths, chosen, options, _running_parents(items, seen))
-    return Sent(
-        paths=paths, tasks=len(made) - len(dropped), dropped=len(dropped), job_ids=tuple(ids)
-    )
-
-
-def _without(request: JobRequest, dropped: Mapping[int, str]) -> JobRequest:
-    return replace(request, tasks=tuple(t for t in request.tasks if t not in dropped))
-
-
-def _taken_meanwhile(root: RunRoot, own: Submission, seen: Situation) -> dict[int, str]:
-    """Tasks whose cells a submission with a lower number holds that the plan had not seen."""
-    known = {submission.number for submission in seen.found}
-    newer = [
-        submission
-        for submission in liveness.submissions(root, liveness.closed(root))
-        if submission.number < own.number and submission.number not in known
-    ]
-    holders = liveness.live(newer, {}, seen.answer, time.time())
-    return {
-        task: f"{holders[key].job} took {key} first"
-        for key, task in own.cells.items()
-        if key in holders
-    }
+    pushed = _dispatch(root, ledger.read(root, paths.number), options, seen.answer)
+    return _told(root, paths.number, pushed, dropped=len(dropped))
 
 
 def _running_parents(items: Sequence[Planned], seen: Situation) -> list[str]:
@@ -203,47 +226,68 @@ def _running_parents(items: Sequence[Planned], seen: Situation) -> list[str]:
 
 
 def _dispatch(
-    root: RunRoot,
-    paths: SubmissionFiles,
-    chosen: Sequence[JobRequest],
-    options: Options,
-    before: Sequence[str],
-) -> list[str]:
+    root: RunRoot, submission: Submission, options: Options, answer: Answer | None
+) -> Pushed:
+    paths = root.submission(submission.number)
     match options.cluster:
         case "local":
-            for request in chosen:
-                ledger.intend(paths, request.chunk, time.time())
+            for chunk in submission.chunks:
+                if submission.unsent(chunk):
+                    chunks.intend(paths, chunk.number, time.time())
             local.ensure_running(root)
-            return []
+            return Pushed()
         case "debug":
-            for request in chosen:
-                for task in request.tasks:
+            for chunk in submission.chunks:
+                for task in submission.unsent(chunk):
                     _run_here(paths, task, options.echo)
-            return []
+            return Pushed()
         case "slurm":
-            return _send_chunks(paths, chosen, options, before)
+            return _push(root, submission.number, alone=_alone(answer))
 
 
-def _send_chunks(
-    paths: SubmissionFiles, chosen: Sequence[JobRequest], options: Options, before: Sequence[str]
-) -> list[str]:
-    """One sbatch each; children start after their parents' jobs ended, however they did.
+def _push(root: RunRoot, number: int, *, alone: bool) -> Pushed:
+    """Send what waits of a submission; Ctrl-C gives up what was not begun."""
+    from jobs import submit  # submitit is loaded only where jobs start
 
-    Each task looks itself whether its parents are there: exit codes of torchrun say nothing.
-    """
-    sent: dict[int, str] = {}
-    for request in chosen:
-        awaited = [sent[chunk] for chunk in request.after if chunk in sent]
-        awaited += before if request.generation else []
-        sent[request.chunk] = _send_chunk(paths, _after(request, awaited), options)
-    return list(sent.values())
+    try:
+        return queueing.push(root, number, submit.send_slurm, alone=alone)
+    except KeyboardInterrupt:
+        queueing.give_up(root, number, "stopped by the user")
+        raise
 
 
-def _after(request: JobRequest, jobs: Sequence[str]) -> JobRequest:
-    if not jobs:
-        return request
-    dependency = f"afterany:{':'.join(jobs)}"
-    return replace(request, parameters={**request.parameters, "dependency": dependency})
+def _alone(answer: Answer | None) -> bool:
+    """Whether nothing of this user is in SLURM's queue."""
+    return answer is not None and answer.reachable and not any(j.live for j in answer.jobs.values())
+
+
+def push_waiting(root: RunRoot, manifest: str, seen: Situation) -> dict[int, Pushed]:
+    """Send first what waits of earlier submissions of a manifest, by submission."""
+    answer = seen.answer
+    if answer is None or not answer.reachable:
+        return {}
+    done: dict[int, Pushed] = {}
+    for before in earlier.waiting(root, manifest, seen.found, answer):
+        try:
+            done[before] = _push(root, before, alone=_alone(answer) and not done)
+        except Refused as error:
+            done[before] = Pushed(words=str(error))
+    return done
+
+
+def _told(root: RunRoot, number: int, pushed: Pushed, *, dropped: int) -> Sent:
+    submission = ledger.read(root, number)
+    ours = [chunk for chunk in submission.chunks if chunk.job_id in pushed.job_ids]
+    unsent = [submission.unsent(c) for c in submission.chunks if not (c.job_id or c.refused)]
+    slurm = submission.cluster == "slurm"
+    return Sent(
+        paths=root.submission(number),
+        tasks=sum(len(c.tasks) for c in ours) if slurm else sum(map(len, unsent)),
+        dropped=dropped,
+        held=sum(map(len, unsent)) if slurm else 0,
+        job_ids=pushed.job_ids,
+        words=pushed.words,
+    )
 
 
 def _run_here(paths: SubmissionFiles, task: int, echo: Callable[[str], None]) -> None:
@@ -261,21 +305,6 @@ def _run_here(paths: SubmissionFiles, task: int, echo: Callable[[str], None]) ->
         ledger.ended(paths, task, time.time())
     if stopped:
         raise KeyboardInterrupt
-
-
-def _send_chunk(paths: SubmissionFiles, request: JobRequest, options: Options) -> str:
-    """One sbatch: the intent before, the id after."""
-    from jobs import submit  # submitit is loaded only where jobs start
-
-    if not ledger.intend(paths, request.chunk, time.time()):
-        raise TryLater(f"{paths.folder}: chunk {request.chunk} is being sent by another process")
-    try:
-        job_id = submit.send_slurm(paths, request, options.python)
-    except Refused as error:
-        ledger.refused(paths, request.chunk, str(error), time.time())
-        raise
-    ledger.sent(paths, request.chunk, job_id, request.tasks, time.time())
-    return job_id
 
 
 def cancel(

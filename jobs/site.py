@@ -5,17 +5,20 @@ reaches SLURM is matched whole against a strict set of characters: a line break 
 as shell code in the batch script.
 """
 
+from __future__ import annotations
+
 import difflib
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import TYPE_CHECKING, Any
 
 from jobs.errors import EnvironmentFault, UsageError
+
+if TYPE_CHECKING:
+    import yaml
 
 VARIABLE = "SPIKEGRID_SITE"
 DEFAULT = "default"
@@ -174,6 +177,8 @@ class _Reader:
         self._problems: list[str] = []
 
     def site(self, text: str) -> Site:
+        import yaml  # only for those who have a site.yaml
+
         try:
             node = yaml.compose(text, Loader=yaml.SafeLoader)
         except yaml.YAMLError as error:
@@ -202,6 +207,8 @@ class _Reader:
         self, node: yaml.Node, key: str, known: tuple[str, ...] | None
     ) -> dict[str, yaml.Node]:
         """Keys and values; names of the user's own are checked if no keys are known."""
+        import yaml
+
         if not isinstance(node, yaml.MappingNode):
             self._wrong(node, key, "expected keys with values, e.g. `profiles: {gpu: {...}}`")
             return {}
@@ -233,6 +240,8 @@ class _Reader:
         return Profile(**values)
 
     def _scalar(self, node: yaml.Node, key: str, wanted: str) -> str | None:
+        import yaml
+
         if isinstance(node, yaml.ScalarNode) and node.value:
             return str(node.value)
         self._wrong(node, key, f"expected {wanted}")
@@ -256,6 +265,8 @@ class _Reader:
         return None
 
     def _lines(self, node: yaml.Node, key: str) -> tuple[str, ...]:
+        import yaml
+
         if not isinstance(node, yaml.SequenceNode):
             self._wrong(node, key, 'expected a list of lines, e.g. ["module load cuda"]')
             return ()

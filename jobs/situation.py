@@ -1,11 +1,12 @@
 """How everything stands at one moment, and the plan that follows from it; nothing is sent."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from jobs import files, liveness, scheduler, survey
+from jobs import answers, files, holds, ledger, liveness, survey, unclaimed
 from jobs.cell import Cell
-from jobs.errors import EnvironmentFault, NewerLayout
+from jobs.errors import CorruptFile, EnvironmentFault, NewerLayout
 from jobs.index import Index
 from jobs.layout import FORMAT, RunRoot
 from jobs.ledger import Submission
@@ -53,15 +54,57 @@ def look(
     found = liveness.submissions(root, closed)
     job_ids = [c.job_id for s in found if s.cluster == "slurm" for c in s.chunks if c.job_id]
     unsent = any(c.job_id is None for s in found if s.cluster == "slurm" for c in s.chunks)
-    answer = scheduler.saved(root.cache)
+    common = answers.shared(os.environ)
+    answer = answers.saved(root.cache) or (answers.saved(common) if common else None)
     if max_age is not None and (job_ids or unsent or always):
-        answer = scheduler.cached(root.cache, job_ids=job_ids, now=now, max_age=max_age)
-    known = survey.progress(root, with_parents(cells), index)
-    holders = liveness.live(found, known, answer, now)
-    known = liveness.explained(root, known, holders, answer)
-    if max_age is not None:
-        liveness.close(root, found, answer, now)
+        # an answer from before the last sbatch cannot know its job
+        max_age = min(max_age, now - max((c.sent for s in found for c in s.chunks), default=0.0))
+        answer = answers.cached(
+            root.cache, job_ids=job_ids, now=now, max_age=max_age, common=common
+        )
+    wanted = with_parents(cells)
+    late = _submissions(root, closed - index.final) if index.entries else []
+    others = None if late is None else _unsettled(root, closed, [*found, *late])
+    known = survey.progress(root, wanted, index, others)
+    if late is not None:
+        index.settle(closed, {key for submission in late for key in submission.cells})
+    held = holds.of(root, [submission.number for submission in found])
+    dead = unclaimed.counted(root, found, answer, known, {c.training_id for c in wanted})
+    holders = liveness.live(found, dead.known, answer, now, held)
+    known = liveness.explained(root, dead.known, holders, answer)
+    # a reader of another user's run root only looks
+    if max_age is not None and os.access(root.cache, os.W_OK):
+        over = liveness.over(found, answer, now, held)
+        unclaimed.save(root, dead.fresh, over, answer)
+        liveness.close(root, over, answer)
     return Situation(known=known, holders=holders, found=found, answer=answer)
+
+
+def _submissions(root: RunRoot, numbers: Collection[int]) -> list[Submission] | None:
+    """Some submissions; None if one of them cannot be read."""
+    try:
+        return [ledger.read(root, number) for number in numbers]
+    except CorruptFile:
+        return None
+
+
+def _unsettled(
+    root: RunRoot, closed: frozenset[int], read: Sequence[Submission]
+) -> set[str] | None:
+    """Trainings that some submissions run; None if others, which cannot be read, are not over."""
+    if not closed.union(submission.number for submission in read).issuperset(ledger.numbers(root)):
+        return None
+    return {key for submission in read for key in submission.cells}
+
+
+def released(seen: Situation) -> Situation:
+    """The same as if all that is held were let go on."""
+    holders = {
+        key: replace(holder, state=holder.otherwise) if holder.otherwise else holder
+        for key, holder in seen.holders.items()
+        if holder.state != "held" or holder.otherwise
+    }
+    return replace(seen, holders=holders)
 
 
 def planned(cells: Sequence[Cell], seen: Situation, *, retry_failed: bool = False) -> list[Planned]:

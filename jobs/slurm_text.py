@@ -2,8 +2,8 @@
 
 import itertools
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 JobState = Literal[
@@ -44,6 +44,14 @@ SACCT = (
     "--format=JobID,State,ExitCode,NodeList,Submit,Reason,JobName",
 )  # fmt: skip
 CONFIG = ("scontrol", "show", "config")
+ASSOCIATIONS = (
+    "sacctmgr", "--noheader", "--parsable2", "show", "associations",
+    "format=Account,DefaultQOS,MaxSubmitJobs,GrpSubmitJobs",
+)  # fmt: skip
+QOS = (
+    "sacctmgr", "--noheader", "--parsable2", "show", "qos",
+    "format=Name,MaxSubmitJobsPerUser,MaxSubmitJobsPerAccount,GrpSubmitJobs",
+)  # fmt: skip
 VARIABLES = {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0", "LC_ALL": "C"}
 """Environment that the parsers rely on: unix times, unshortened array ranges, English."""
 
@@ -90,6 +98,12 @@ class Limits:
         preempt_mode: OFF, or what happens to preempted jobs, e.g. REQUEUE.
         requeue: jobs are requeued after the failure of a node.
         accounting: a database answers sacct.
+        cluster: its name, which accounting knows it by.
+        enforced: limits of accounts and QOS hold.
+        account_jobs: account → queued jobs that it allows this user; absent if unlimited or not
+            known.
+        account_qos: account → the QOS of jobs that name none.
+        qos_jobs: QOS → queued jobs that it allows this user, likewise.
     """
 
     asked_at: float = 0.0
@@ -101,6 +115,27 @@ class Limits:
     preempt_mode: str = "OFF"
     requeue: bool = True
     accounting: bool = True
+    cluster: str = ""
+    enforced: bool = False
+    account_jobs: Mapping[str, int] = field(default_factory=dict)
+    account_qos: Mapping[str, str] = field(default_factory=dict)
+    qos_jobs: Mapping[str, int] = field(default_factory=dict)
+
+    def most_queued(self, account: str | None, qos: str | None) -> tuple[int, str] | None:
+        """How many jobs of this user may be queued at once, and by whose limit.
+
+        Args:
+            account: that jobs name; without one, the strictest that the user has counts.
+            qos: that jobs name.
+
+        Returns:
+            None if nothing limits it, as far as is known.
+        """
+        accounts = [account] if account else [*self.account_qos]
+        names = [qos] if qos else [self.account_qos.get(name, "normal") for name in accounts]
+        found = [(self.account_jobs[a], f"account {a}") for a in accounts if a in self.account_jobs]
+        found += [(self.qos_jobs[name], f"QOS {name}") for name in names if name in self.qos_jobs]
+        return min(found, default=None)
 
 
 def state_of(words: str) -> tuple[JobState, bool]:
@@ -182,6 +217,7 @@ def parse_limits(text: str, asked_at: float) -> Limits:
     pairs = (line.partition("=") for line in text.splitlines())
     found = {key.strip(): value.strip() for key, _, value in pairs}
     usual = Limits()
+    enforced = found.get("AccountingStorageEnforce", "").lower()
 
     def number(key: str, default: int) -> int:
         match = re.match(r"\d+", found.get(key, ""))
@@ -197,7 +233,58 @@ def parse_limits(text: str, asked_at: float) -> Limits:
         preempt_mode=found.get("PreemptMode", usual.preempt_mode),
         requeue=number("JobRequeue", 1) == 1,
         accounting=found.get("AccountingStorageType", "").endswith("/slurmdbd"),
+        cluster=found.get("ClusterName", ""),
+        enforced=bool({"limits", "qos", "safe", "all"} & {*enforced.split(",")}),
     )
+
+
+def parse_associations(text: str) -> tuple[dict[str, int], dict[str, str]]:
+    """Queued jobs that each account allows, and its default QOS, from `ASSOCIATIONS`."""
+    jobs, qos = {}, {}
+    for line in text.splitlines():
+        account, usual, *numbers = line.split("|")
+        qos[account] = usual or "normal"
+        if limits := [int(number) for number in numbers if number.isdecimal()]:
+            jobs[account] = min(limits)
+    return jobs, qos
+
+
+def parse_qos(text: str) -> dict[str, int]:
+    """Queued jobs that each QOS allows, from `QOS`."""
+    found = {}
+    for line in text.splitlines():
+        name, *numbers = line.split("|")
+        if limits := [int(number) for number in numbers if number.isdecimal()]:
+            found[name] = min(limits)
+    return found
+
+
+Judgement = Literal["limit", "long", "doubt", "final"]
+
+_JUDGEMENTS: tuple[tuple[str, Judgement], ...] = (
+    (r"(Max|Grp)Submit|MaxJobCount|unable to accept job|queue full|too many jobs", "limit"),
+    (r"invalid job array", "long"),
+    (r"timed out|timeout|zero bytes|communication|unable to contact|connect failure", "doubt"),
+)
+
+BUSY = "sleeping and retrying"
+"""Words of an sbatch that was refused for now and tries again by itself, for two minutes."""
+
+
+def judged(text: str) -> Judgement:
+    """What sbatch's complaint means for the job.
+
+    Args:
+        text: its standard error.
+
+    Returns:
+        limit: it may be sent once fewer jobs are queued; long: as a shorter array; doubt: the
+        controller may have taken it all the same; final: it must be changed.
+    """
+    for pattern, judgement in _JUDGEMENTS:
+        if re.search(pattern, text, re.IGNORECASE):
+            return judgement
+    return "final"
 
 
 _REFUSALS = (
@@ -209,16 +296,14 @@ _REFUSALS = (
      "set `qos` in site.yaml"),
     (r"invalid job array", "the array is longer than the cluster's MaxArraySize "
      "(`scontrol show config`): set `max_array_size` of the profile in site.yaml"),
-    (r"(Max|Grp)Submit",
-     "your account or QOS allows no more queued jobs now; what was queued goes on: run `resume` "
-     "once some have ended"),
+    (r"(Max|Grp)Submit", "your account or QOS allows no more queued jobs now"),
     (r"(QOS|Assoc)(Max|Grp|Min)", "the job is larger or longer than your account or QOS allows: "
      "lower nodes, gpus_per_node, mem_gb or timeout_min under `resources`, or set `qos` in "
      "site.yaml"),
     (r"violates accounting", "the job is beyond a limit of your account or QOS "
      "(`sacctmgr show qos`): lower `resources`, or run `resume` once some jobs have ended"),
-    (r"(slurm_persist_conn|too many jobs|maximum.*jobs|MaxJobCount|temporarily unable to accept)",
-     "the cluster holds as many jobs as it can; what was queued goes on: run `resume` later"),
+    (r"too many jobs|queue full|MaxJobCount|unable to accept job",
+     "the cluster holds as many jobs as it can (MaxJobCount)"),
     (r"node configuration is not available|memory specification can not|more processors requested",
      "no node of the partition is that large: lower cpus_per_gpu, gpus_per_node or mem_gb under "
      "`resources`, or choose another profile; `sinfo -N -l` shows the nodes"),

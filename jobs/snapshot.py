@@ -4,6 +4,7 @@ import hashlib
 import os
 import secrets
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from jobs import files
@@ -38,16 +39,11 @@ def take(root: RunRoot, checkout: Path = CHECKOUT) -> str:
     Returns:
         The tree's hash, 16 hex characters; it lies at code/<hash>.
     """
-    try:
-        content = {path: (checkout / path).read_bytes() for path in sources(checkout)}
-    except OSError as error:
-        raise EnvironmentFault(f"{error.filename}: cannot be read ({error.strerror})") from error
-    digest = hashlib.sha256()
-    for path, data in content.items():
-        digest.update(f"{path}\0{len(data)}\0".encode() + data)
-    name = digest.hexdigest()[:16]
+    content = _content(checkout)
+    name = _name(content)
     target = root.code / name
     if target.is_dir():
+        target.touch()  # in use again: `gc` leaves what is young alone
         return name
     building = root.code / f"{files.TEMPORARY}{secrets.token_hex(6)}"
     try:
@@ -58,6 +54,25 @@ def take(root: RunRoot, checkout: Path = CHECKOUT) -> str:
     except OSError as error:
         raise EnvironmentFault(f"{target}: cannot copy the code ({error})") from error
     return name
+
+
+def current(checkout: Path = CHECKOUT) -> str:
+    """The hash that `take` would return now; nothing is copied."""
+    return _name(_content(checkout))
+
+
+def _content(checkout: Path) -> dict[Path, bytes]:
+    try:
+        return {path: (checkout / path).read_bytes() for path in sources(checkout)}
+    except OSError as error:
+        raise EnvironmentFault(f"{error.filename}: cannot be read ({error.strerror})") from error
+
+
+def _name(content: Mapping[Path, bytes]) -> str:
+    digest = hashlib.sha256()
+    for path, data in content.items():
+        digest.update(f"{path}\0{len(data)}\0".encode() + data)
+    return digest.hexdigest()[:16]
 
 
 def commit(checkout: Path = CHECKOUT) -> str:

@@ -4,34 +4,38 @@ What submitit pickles is a stateless callable with a path and a number; everythi
 the submission's folder.
 """
 
-import contextlib
-import io
 import os
+import pickle
 import re
+import shlex
+import shutil
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import submitit
-from submitit.core.utils import FailedJobError, FailedSubmissionError
+from submitit.core.submission import process_job
 from submitit.helpers import DelayedSubmission
 
-from jobs import files, processes
-from jobs.errors import EnvironmentFault, Refused
-from jobs.layout import SubmissionFiles
+from jobs import files, ledger, processes, queueing, retry, scheduler
+from jobs.errors import AtLimit, Doubtful, EnvironmentFault, Refused
+from jobs.layout import RunRoot, SubmissionFiles
 from jobs.processes import Process
-from jobs.request import JobRequest
-from jobs.slurm_text import translate_refusal
-from jobs.task import TaskRun
+from jobs.queueing import Array
+from jobs.slurm_text import BUSY, judged, translate_refusal
+from jobs.task import TaskRun, job_id
 
 SUBMITIT_RESTARTS = 20
 """How often submitit may requeue a task after its wall time; the plan keeps the real budget."""
 
-_DOUBTFUL = re.compile(r"timed out|timeout|zero bytes|communication", re.IGNORECASE)
-"""Words of sbatch after which the controller may have taken the job all the same."""
-
+SBATCH_S = 30.0
+"""Seconds after which an sbatch that does not answer is ended."""
+SBATCH_POLL_S = 0.25
 
 FOREIGN = r"(SLURM|SBATCH|SRUN)_(?!CONF$)"
 """Variables of a job that this process may run in, and that another job must not inherit."""
@@ -45,7 +49,19 @@ class Payload:
         processes.die_with_parent()
         self._run = TaskRun(Path(path), index, dict(os.environ))
         signal.signal(signal.SIGTERM, self._note_end)
+        paths, job = self._run.paths, job_id(os.environ)
+        submission = ledger.read(RunRoot(paths.folder.parent.parent), paths.number)
+        if submission.cluster == "slurm" and (other := queueing.twin(submission, index, job)):
+            sys.stderr.write(f"job {other} runs this task; this one, {job}, does nothing\n")
+            return
         self._run.run()
+        requeued = self._run.again and retry.requeue(os.environ)
+        if self._run.stopping and not self._run.tried:
+            # an exit code of 0 would say that there was nothing to do
+            sys.exit(128 + signal.SIGTERM)
+        leads = self._run.node == 0 and submission.cluster == "slurm"
+        if leads and not (requeued or self._run.stopping):
+            _send_the_rest(paths, index, job)
 
     def checkpoint(self, path: str, index: int) -> DelayedSubmission:
         """Called by submitit on preemption or near the time limit: save, end, run again."""
@@ -61,7 +77,18 @@ class Payload:
         return {}
 
 
-def send_slurm(paths: SubmissionFiles, request: JobRequest, python: str | None = None) -> str:
+def _send_the_rest(paths: SubmissionFiles, task: int, job: str) -> None:
+    """Send chunks that wait; whatever goes wrong with them is no fault of the task that ended."""
+    if shutil.which("sbatch") is None:
+        return
+    try:
+        queueing.go_on(paths, task, job, send_slurm)
+    except Exception as error:
+        words = " · ".join(str(error).splitlines())
+        sys.stderr.write(f"what waits in {paths.folder} was not sent: {words}\n")
+
+
+def send_slurm(paths: SubmissionFiles, array: Array) -> str:
     """Send one array; exactly one sbatch.
 
     Returns:
@@ -69,22 +96,92 @@ def send_slurm(paths: SubmissionFiles, request: JobRequest, python: str | None =
 
     Raises:
         Refused: sbatch said no; its own words, then a translation.
-        EnvironmentFault: it gave no answer, so the job may exist; it is looked up by its name.
+        AtLimit: it may say yes later, or to a shorter array.
+        Doubtful: it gave no clear answer, so the job may exist.
     """
-    folder = _private(paths.submitit / f"chunk-{request.chunk:03d}")
+    folder = _private(paths.array_folder(array.chunk, array.number))
     with _environment(_child_environment(paths), drop=FOREIGN):
-        executor = submitit.SlurmExecutor(
-            folder=folder, max_num_timeout=SUBMITIT_RESTARTS, python=python
+        executor = submitit.SlurmExecutor(folder=folder, python=array.python)
+        executor.update_parameters(**slurm_names({**array.parameters, "name": array.name}))
+        if len(array.tasks) > 1:
+            executor.parameters["map_count"] = len(array.tasks)
+        submission = shlex.quote(str(paths.folder.resolve()))
+        command = f"{executor.python} -u -m jobs.node {submission} {array.chunk} {array.number}"
+        script = folder / "submission.sh"
+        script.write_text(executor._make_submission_file_text(command, ""))
+        return _sbatch(script)
+
+
+def _sbatch(script: Path) -> str:
+    try:
+        process = subprocess.Popen(
+            ["sbatch", str(script)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=processes.die_with_parent,  # whoever takes this try over must be alone
         )
-        executor.update_parameters(**slurm_names({**request.parameters, "name": request.name}))
-        path, count = str(paths.folder.resolve()), len(request.tasks)
+    except OSError as error:
+        raise Refused(f"sbatch: {error.strerror}") from error
+    with process:
         try:
-            with contextlib.redirect_stderr(io.StringIO()):  # the error holds sbatch's words too
-                jobs = executor.map_array(Payload(), [path] * count, request.tasks)
-        except (FailedSubmissionError, FailedJobError, OSError) as error:
-            kind = EnvironmentFault if _DOUBTFUL.search(str(error)) else Refused
-            raise kind(translate_refusal(str(error))) from error
-    return str(jobs[0].job_id).partition("_")[0]
+            out, said = _heard(process)
+        finally:
+            if process.poll() is None:
+                scheduler.kill(process)
+    words = translate_refusal(said)
+    judgement = judged(said)
+    if process.returncode != 0 and judgement in {"limit", "long"}:
+        raise AtLimit(words, long=judgement == "long")
+    if process.returncode > 0 and judgement == "final":
+        raise Refused(words)
+    number = re.search(r"job (\d+)", out)
+    if process.returncode != 0 or number is None:
+        raise Doubtful(words)
+    return number[1]
+
+
+def _heard(process: subprocess.Popen[bytes]) -> tuple[str, str]:
+    """What sbatch printed, until it ended, took too long or waits for others' jobs to end."""
+    deadline = time.monotonic() + SBATCH_S
+    while True:
+        try:
+            out, err = process.communicate(timeout=SBATCH_POLL_S)
+        except subprocess.TimeoutExpired as error:
+            said = (error.stderr or b"").decode(errors="replace")
+            # it sleeps a second at least before it asks again, so nothing is on the way
+            if BUSY in said:
+                return "", said
+            if time.monotonic() > deadline:
+                return "", f"{said}\nsbatch: error: timed out after {SBATCH_S:g} s"
+        else:
+            return out.decode(errors="replace"), err.decode(errors="replace")
+
+
+def on_node(submission: Path, chunk: int, number: int) -> None:
+    """Run one task of an array where SLURM started it, as `jobs.node` does.
+
+    Args:
+        submission: folder.
+        chunk: of the submission.
+        number: of the try that sent it.
+    """
+    paths = SubmissionFiles(submission)
+    folder = paths.array_folder(chunk, number)
+    os.environ["SUBMITIT_FOLDER"] = str(folder)
+    environment = submitit.JobEnvironment()
+    pickled = environment.paths.submitted_pickle
+    # left by a start that was killed, it would make every later checkpoint fail
+    pickled.with_name(f"{pickled.name}.save_tmp").unlink(missing_ok=True)
+    if not pickled.exists():
+        tasks = files.read_json(paths.intent(chunk, number))["tasks"]
+        task = tasks[int(environment.array_task_id or 0)]
+        minutes = files.read_json(paths.plan)["chunks"][chunk]["parameters"]["timeout_min"]
+        delayed = DelayedSubmission(Payload(), str(submission), task)
+        delayed.set_timeout(minutes, SUBMITIT_RESTARTS)
+        files.create(pickled, pickle.dumps(delayed))  # every node of a job does this
+    process_job(folder)
 
 
 def slurm_names(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,58 +2,79 @@
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from jobs import attempts, files, identity, records
-from jobs.cell import Cell, stage_key
+from jobs import attempts, files, identity, records, tombstones
+from jobs.cell import Cell
 from jobs.errors import CorruptFile
 from jobs.index import TICK_NS, Entry, Index, row_keys, rows_text
 from jobs.layout import CellFiles, RunRoot
 from jobs.plan import Progress
-from snnlib.spec.stage import Stage
+from jobs.tombstones import Grave
 
 _STEP = re.compile(r"step-(\d{8,})\.a\d{4,}")
 
 
-def progress(root: RunRoot, cells: Iterable[Cell], index: Index) -> dict[str, Progress]:
+def progress(
+    root: RunRoot, cells: Iterable[Cell], index: Index, unsettled: Set[str] | None = None
+) -> dict[str, Progress]:
     """The progress of the trainings of cells; those without a folder are left out.
 
     Args:
         root: the run root.
         cells: wanted.
         index: consulted and added to.
+        unsettled: the only trainings that can have changed since the index looked at them, of
+            those whose attempts had all ended; None if any can.
     """
-    present = _present(root)
+    present, graves = _present(root), tombstones.graves(root)
+    for key, grave in graves.items():
+        index.outdate(key, grave.marks)
     found: dict[str, Progress] = {}
     wanted: dict[str, tuple[str, ...]] = {}
-    staged: dict[str, Mapping[str, Stage]] = {}
+    staged: dict[str, dict[str, None]] = {}
     for cell in cells:
         # two cells may share a training and want different rows of it
         known = wanted.get(cell.training_id)
         wanted[cell.training_id] = cell.rows if known is None else (*known, *cell.rows)
-        if cell.stages:
-            staged[cell.training_id] = {**staged.get(cell.training_id, {}), **cell.stage_ids}
+        if cell.wanted is not cell.rows:
+            stages = staged.setdefault(cell.training_id, {})
+            stages |= dict.fromkeys(cell.wanted[len(cell.rows) :])
     for key, rows_wanted in wanted.items():
         folder = present.get(key)
         if folder is None:
             continue
         entry = index.entries.get(key)
-        if entry is None or not entry.trained:
-            found[key] = _look(root.cell(key), key, index)
-            continue
-        rows = row_keys(entry.rows)
-        if rows.issuperset(rows_wanted) or _is_as_it_was(folder, entry):
-            tried = tuple(entry.attempts.values())
-            found[key] = Progress(trained=True, rows=rows, attempts=tried)
+        settled = unsettled is not None and key not in unsettled
+        if entry is not None and _stands(folder, entry, rows_wanted, settled=settled):
+            found[key] = Progress(
+                trained=entry.trained,
+                rows=row_keys(entry.rows),
+                attempts=tuple(entry.attempts.values()),
+                step=entry.step,
+            )
         else:
-            found[key] = _look(root.cell(key), key, index)
+            found[key] = _look(root.cell(key), key, index, graves.get(key))
+    index.checked |= found.keys() & (unsettled or set())
     for key in staged.keys() & found.keys():
-        done = {stage_key(s) for s in staged[key] if root.cell(key).stage(s).exists()}
+        done = {s for s in staged[key] if root.cell(key).stage(s.removesuffix("@stage")).exists()}
         found[key] = replace(found[key], rows=found[key].rows | done)
+    for key in graves.keys() & found.keys():
+        found[key] = _without_invalid(root, found[key], graves[key])
     return found
+
+
+def _without_invalid(root: RunRoot, known: Progress, grave: Grave) -> Progress:
+    """Progress since the last invalidation, whether or not all has been moved away yet."""
+    since = tuple(a for a in known.attempts if a.number > grave.fence)
+    why = "" if since else tombstones.reason(root, grave)
+    if grave.pending:
+        return Progress(attempts=since, invalidated=why)
+    rows = frozenset(row for row in known.rows if row.partition("@")[0] not in grave.attacks)
+    return replace(known, rows=rows, attempts=since, invalidated=why)
 
 
 def _present(root: RunRoot) -> dict[str, str]:
@@ -70,6 +91,14 @@ def _names(folder: str) -> list[str]:
         return os.listdir(folder)
     except NotADirectoryError:  # a foreign file
         return []
+
+
+def _stands(folder: str, entry: Entry, wanted: Sequence[str], *, settled: bool) -> bool:
+    """Whether what the index says of a training holds, as far as some wanted rows go."""
+    if settled and entry.over:
+        return True
+    known = entry.trained and row_keys(entry.rows).issuperset(wanted)
+    return known or _is_as_it_was(folder, entry)
 
 
 def _is_as_it_was(folder: str, entry: Entry) -> bool:
@@ -103,7 +132,7 @@ def _stamp(folder: str) -> int:
         return 0
 
 
-def _look(cell: CellFiles, key: str, index: Index) -> Progress:
+def _look(cell: CellFiles, key: str, index: Index, grave: Grave | None) -> Progress:
     """Read what the index does not know of one training."""
     old = index.entries.get(key, Entry())
     stamp = _stamp(str(cell.evaluations))  # first: a record that comes after the listing changes it
@@ -116,12 +145,21 @@ def _look(cell: CellFiles, key: str, index: Index) -> Progress:
         text = rows_text(rows)
     tried = {n: old.attempts.get(n) or attempts.read(cell, n) for n in attempts.numbers(cell)}
     ended = {n: a for n, a in tried.items() if a.state is not None}
-    over = trained and len(ended) == len(tried) and stamp < index.written - TICK_NS
-    entry = Entry(trained, digest, text, ended, stamp if over else 0)
+    over = len(ended) == len(tried)
+    step = 0 if trained else _step(cell)
+    entry = Entry(
+        trained=trained,
+        over=over,
+        names=digest,
+        rows=text,
+        attempts=ended,
+        stamp=stamp if trained and over and stamp < index.written - TICK_NS else 0,
+        step=step if over else 0,
+        marks=grave.marks if grave else "",
+    )
     if entry != old:
         index.entries[key] = entry
         index.changed.add(key)
-    step = 0 if trained else _step(cell)
     return Progress(trained=trained, rows=rows, attempts=tuple(tried.values()), step=step)
 
 
@@ -132,9 +170,10 @@ def _is_trained(cell: CellFiles) -> bool:
 
 def _read_rows(cell: CellFiles, names: Sequence[str]) -> set[str]:
     found: set[str] = set()
+    folder = str(cell.evaluations)
     for name in names:
         try:
-            found |= records.rows_of([records.read(cell.evaluations / name)])
+            found |= records.read_rows(f"{folder}/{name}")
         except CorruptFile:
             continue
     return found

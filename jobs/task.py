@@ -4,10 +4,10 @@ It decides nothing by exit codes (torchrun's say nothing) and stores no state: w
 stands in its own files, and a task that cannot or need not run says so in `skipped/`.
 """
 
+import contextlib
 import itertools
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,10 +15,23 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs import attempts, files, identity, ledger, processes, records
-from jobs.cell import Resources
+from jobs import (
+    attempts,
+    breaker,
+    codes,
+    files,
+    holds,
+    identity,
+    ledger,
+    processes,
+    records,
+    retry,
+    tombstones,
+)
+from jobs.blocks import Resources
 from jobs.layout import CellFiles, RunRoot, SubmissionFiles
-from jobs.request import SHUTDOWN_S, Rendezvous, parents, torchrun
+from jobs.meeting import rendezvous
+from jobs.request import SHUTDOWN_S, parents, torchrun
 
 POLL_S = 0.2
 CANCEL_POLLS = 10
@@ -26,8 +39,6 @@ CANCEL_POLLS = 10
 DYING_S = 30.0
 """Seconds that an attempt which was told to end may still hold its cell on this machine."""
 HERE = "is running on this machine"
-LOG_TAIL = 20
-"""Lines of a log that a failure keeps."""
 
 
 def resources_of(line: Mapping[str, Any]) -> Resources:
@@ -47,19 +58,32 @@ def obstacle(
     root: RunRoot, paths: SubmissionFiles, index: int, order: Mapping[str, Any]
 ) -> str | None:
     """Why a work order of a task cannot or need not run now, or None."""
+    if reason := _standing(root, paths, index, order):
+        return reason
+    training_id = order["training_id"]
+    cell = root.cell(training_id)
+    found = [attempts.read(cell, number) for number in attempts.numbers(cell)[-1:]]
+    if other := attempts.running_here(found):
+        return f"attempt {other.number} of {order['label']} {HERE}"
+    spent = retry.spent(root, training_id, paths.number)
+    return f"given up: {spent}" if spent else None
+
+
+def _standing(
+    root: RunRoot, paths: SubmissionFiles, index: int, order: Mapping[str, Any]
+) -> str | None:
+    """An obstacle that no claim of this very task makes, so that all its nodes see the same."""
     if paths.cancelled(index):
         return "cancelled before it started"
     if not unfinished(root, order):
         return "everything is recorded already"
+    if hold := holds.blocking(paths, index):
+        return hold.skip
     for parent, stage in parents(order["spec"]):
         if not root.cell(parent).training.exists():
             return f"its parent {parent} is not trained"
         if stage is not None and not root.cell(parent).stage(stage).exists():
             return f"its parent {parent} has no signature yet"
-    cell = root.cell(order["training_id"])
-    found = [attempts.read(cell, number) for number in attempts.numbers(cell)[-1:]]
-    if other := attempts.running_here(found):
-        return f"attempt {other.number} of {order['label']} {HERE}"
     return None
 
 
@@ -85,6 +109,7 @@ class TaskRun:
 
     Attributes:
         stopping: the task was told to end, so nothing new is started.
+        again: what failed may go well in another start, and has the budget for it.
         echo: where the log of the running attempt is shown as well, for a task in the foreground.
     """
 
@@ -101,25 +126,43 @@ class TaskRun:
         self.env = env
         self.node = int(env.get("SLURM_NODEID", "0"))
         self.agent: subprocess.Popen[bytes] | None = None
-        self.stopping = False
+        self.stopping = self.again = False
+        self.tried: set[str] = set()
         self.echo = echo
 
     def run(self) -> None:
         """Run every cell of the task that can and need run; returns when nothing is left."""
         line = ledger.task_line(self.paths, self.index)
-        tried: set[str] = set()
+        if self.node == 0:
+            tombstones.finish(self.root, {order["training_id"] for order in line["cells"]})
         # the nodes of one job could disagree on what is left, so they share one start
         starts = 1 if resources_of(line).nodes > 1 else len(line["cells"])
         for _ in range(starts):
-            orders = [o for o in line["cells"] if o["training_id"] not in tried]
+            orders = [o for o in line["cells"] if o["training_id"] not in self.tried]
             order, reason = self._next(orders)
             if self.stopping:
-                return
+                break
             if order is None:
-                if not tried and self.node == 0:
+                if self.node == 0 and (not self.tried or reason.startswith(holds.MARK)):
                     ledger.skip(self.paths, self.index, reason)
-                return
-            tried |= self._start(line, order, orders[orders.index(order) :])
+                break
+            self.tried |= self._start(line, order, orders[orders.index(order) :])
+        if self.node == 0:
+            self._settle(line["cells"])
+
+    def _settle(self, orders: Sequence[Mapping[str, Any]]) -> None:
+        """Let the others go on if this was their canary; see whether to start again."""
+        canary = any(hold.canary == self.index for hold in holds.in_force(self.paths))
+        if canary and not unfinished(self.root, orders[0]):
+            holds.release(self.paths, time.time(), canary=self.index)
+        mine = [order for order in orders if order["training_id"] in self.tried]
+        if self.stopping or self._cancelled():
+            return
+        if retry.due(self.root, self.paths, self.index, mine, job_id(self.env)):
+            hold = holds.blocking(self.paths, self.index)
+            self.again = hold is None
+            if hold is not None:
+                ledger.skip(self.paths, self.index, hold.skip)
 
     def stop(self) -> None:
         """Have the ranks save and end, and wait until they did."""
@@ -143,16 +186,16 @@ class TaskRun:
         """
         deadline = time.monotonic() + DYING_S
         while True:
-            found = [obstacle(self.root, self.paths, self.index, order) for order in orders]
+            # another node may see the claim that node 0 just made
+            look = obstacle if self.node == 0 else _standing
+            found = [look(self.root, self.paths, self.index, order) for order in orders]
             if None in found:
                 return orders[found.index(None)], ""
-            if self.node != 0:
-                # this node's task 0 sees the claim that node 0 just made
-                return orders[0], ""
             reasons = [reason for reason in found if reason is not None]
+            held = [reason for reason in reasons if reason.startswith(holds.MARK)]
             living = [reason for reason in reasons if reason.endswith(HERE)]
             if not living or self.stopping or time.monotonic() > deadline:
-                return None, "; ".join(dict.fromkeys(reasons))
+                return None, "; ".join(dict.fromkeys(held or reasons))
             time.sleep(POLL_S)
 
     def _start(
@@ -162,17 +205,21 @@ class TaskRun:
         env = self._environment(line)
         before = {o["training_id"]: _newest(self.root, o) for o in orders}
         if self.node == 0:
-            env["SPIKEGRID_CLAIM"] = str(self.claim(order))
+            number = claim(self.root, self.paths, self.index, order, env)
+            env["SPIKEGRID_CLAIM"] = str(number)
+            attempt = self.root.cell(order["training_id"]).attempt(number)
+            codes.note(attempt, order, env["SPIKEGRID_CODE"])
         env["SPIKEGRID_FROM"] = order["training_id"]
         shape = resources_of(line)
-        command = torchrun(shape, self._rendezvous(shape), python=sys.executable)
+        job = job_id(self.env) or self.paths.folder.name
+        meeting = rendezvous(shape, self.env, f"{job}-{self.index}")
+        command = torchrun(shape, meeting, python=sys.executable)
         command += [str(self.paths.folder), str(self.index)]
-        code = f"{self.root.path.resolve() / 'code' / self._header()['code']}"
         foreground = self.echo is not None
         self.agent = subprocess.Popen(
             command,
             env=env,
-            cwd=code,
+            cwd=env["PYTHONPATH"],
             stdin=subprocess.DEVNULL,
             # in the foreground Ctrl-C is for the task, which then tells the ranks
             start_new_session=foreground,
@@ -188,6 +235,7 @@ class TaskRun:
             for number in self._own_attempts(one, before[one["training_id"]]):
                 tried.add(one["training_id"])
                 self._conclude(one, number, cancelled=cancelled)
+                self._count(one, number)
         return tried
 
     def _own_attempts(self, order: Mapping[str, Any], before: int) -> list[int]:
@@ -196,10 +244,6 @@ class TaskRun:
         own = (self.paths.number, self.index, job_id(self.env))
         found = [attempts.read(cell, n) for n in attempts.numbers(cell) if n > before]
         return [a.number for a in found if (a.submission, a.task, a.job_id) == own]
-
-    def claim(self, order: dict[str, Any]) -> int:
-        """Take the next attempt of a cell in the name of this job."""
-        return claim(self.root, self.paths, self.index, order, self.env)
 
     def _watch(self, orders: Sequence[Mapping[str, Any]]) -> bool:
         """Wait for the agent; a cancel file stops it. Returns whether it was cancelled."""
@@ -248,7 +292,7 @@ class TaskRun:
             # the signal came before the ranks could handle it
             attempts.end(attempt, "preempted", "stopped by a signal", ended=time.time())
             return
-        tail = log_tail(attempt.log(0))
+        tail = attempts.log_tail(attempt.log(0))
         reason = f"its ranks died (torchrun ended with code {self.agent.returncode})"
         now = time.time()
         claimed = next(files.read_lines(attempt.claim), {}).get("claimed", now)
@@ -262,6 +306,13 @@ class TaskRun:
             seconds=round(now - claimed, 3),
         )
 
+    def _count(self, order: Mapping[str, Any], number: int) -> None:
+        """Show a failed attempt to the circuit breaker."""
+        ended = attempts.read(self.root.cell(order["training_id"]), number)
+        if ended.state in {"failed", "out_of_memory"}:
+            with contextlib.suppress(OSError):  # a full disk must not keep the others from running
+                breaker.note(self.root, self.paths, order, ended)
+
     def _header(self) -> dict[str, Any]:
         header: dict[str, Any] = files.read_json(self.paths.plan)
         return header
@@ -269,15 +320,16 @@ class TaskRun:
     def _environment(self, line: dict[str, Any]) -> dict[str, str]:
         """What the ranks inherit; the checkout is not on their path."""
         header = self._header()
-        code = str(self.root.path.resolve() / "code" / header["code"])
+        # the cells of one task run one code (`jobs.request.tasks`)
+        code = codes.of_order(self.root, line["cells"][0], header["code"])
         env = {
             **self.env,
             "PYTHONSAFEPATH": "1",
-            "PYTHONPATH": code,
+            "PYTHONPATH": str(self.root.path.resolve() / "code" / code),
             "PYTHONUNBUFFERED": "1",
             "OMP_NUM_THREADS": str(resources_of(line).cpus_per_gpu),
             "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-            "SPIKEGRID_CODE": header["code"],
+            "SPIKEGRID_CODE": code,
             "SPIKEGRID_DATA": header["data"],
         }
         if devices := self.env.get("SPIKEGRID_DEVICES"):
@@ -285,16 +337,6 @@ class TaskRun:
         elif not resources_of(line).gpus_per_node:
             env["CUDA_VISIBLE_DEVICES"] = ""
         return env
-
-    def _rendezvous(self, shape: Resources) -> Rendezvous:
-        job, restart = job_id(self.env), self.env.get("SLURM_RESTART_COUNT", "0")
-        name = f"{job or self.paths.folder.name}-{self.index}-{restart}"
-        if shape.nodes == 1:
-            return Rendezvous(endpoint="localhost:0", job=name)
-        # derived from the job and its restart: two jobs on one node must not collide, and a
-        # requeued job must not join the store of its predecessor
-        port = 20000 + int(identity.short_hash(name), 16) % 20000
-        return Rendezvous(endpoint=f"{head_address(self.env)}:{port}", job=name)
 
 
 def claim(
@@ -314,7 +356,7 @@ def claim(
         "job_id": job_id(env),
         "job_name": next(c["name"] for c in plan["chunks"] if index in c["tasks"]),
         "claimed": time.time(),
-        "code": plan["code"],
+        "code": env.get("SPIKEGRID_CODE", plan["code"]),
         "attacks": [attack["id"] for attack in order["attacks"]],
     }
     spec = identity.canonical(order["spec"]).encode()
@@ -326,42 +368,6 @@ def job_id(env: Mapping[str, str]) -> str:
     if array := env.get("SLURM_ARRAY_JOB_ID"):
         return f"{array}_{env['SLURM_ARRAY_TASK_ID']}"
     return env.get("SLURM_JOB_ID") or env.get("SUBMITIT_LOCAL_JOB_ID", "")
-
-
-def head_address(env: Mapping[str, str]) -> str:
-    """Address of the job's first node; its name where the controller cannot be asked.
-
-    Raises:
-        subprocess.SubprocessError: if SLURM's own tools fail for the node list.
-    """
-    nodes = env.get("SLURM_JOB_NODELIST", "")
-    if not nodes:
-        return "localhost"
-    shown = subprocess.run(
-        ["scontrol", "show", "hostnames", nodes],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    first = shown.stdout.split()[0]
-    try:
-        socket.getaddrinfo(first, None)
-    except OSError:
-        node = ["scontrol", "-o", "show", "node", first]
-        done = subprocess.run(node, capture_output=True, text=True, timeout=60, check=True)
-        fields = dict(word.split("=", 1) for word in done.stdout.split() if "=" in word)
-        return fields.get("NodeAddr", first)
-    return first
-
-
-def log_tail(path: Path) -> list[str]:
-    """The last lines of a log; empty if there is none."""
-    try:
-        text = path.read_bytes()[-20_000:].decode(errors="replace")
-    except FileNotFoundError:
-        return []
-    return [line for line in text.splitlines() if line.strip()][-LOG_TAIL:]
 
 
 def _newest(root: RunRoot, order: Mapping[str, Any]) -> int:

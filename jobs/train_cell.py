@@ -9,7 +9,7 @@ from jobs import checkpoint, files
 from jobs.cell_run import CellRun, Stopped
 from jobs.checkpoint import State, Weights
 from jobs.errors import UsageError
-from jobs.stage_cell import load_signature
+from jobs.signature_stage import load_signature
 from snnlib import distributed
 from snnlib.datasets import Data
 from snnlib.train import EpochMetrics, Training
@@ -139,10 +139,14 @@ def _log_epoch(run: CellRun, metrics: EpochMetrics) -> dict[str, Any]:
     line = dict(vars(metrics))
     if run.leads:
         files.append(run.files.metrics, line)
-    share = metrics.validation_correct / metrics.validation_total
+    validated = ""
+    if metrics.validation_total:
+        share = metrics.validation_correct / metrics.validation_total
+        on_test = run.spec.regime.select == "best_test"
+        validated = f" · {'test' if on_test else 'validation'} {share:.1%}"
     run.say(
         f"epoch {metrics.epoch}/{run.spec.regime.epochs} · loss {metrics.loss:.4f} · "
-        f"train {metrics.train_accuracy:.1%} · validation {share:.1%} · {metrics.seconds:.1f} s"
+        f"train {metrics.train_accuracy:.1%}{validated} · {metrics.seconds:.1f} s"
     )
     return line
 

@@ -10,9 +10,11 @@ from typing import Any
 
 from jobs.attempts import Attempt
 from jobs.cell import Cell
+from jobs.identity import plain
 from jobs.plan import SENT, Planned, State
 from jobs.request import JobRequest, Task
 from jobs.scheduler import Answer
+from jobs.systems import of_training
 
 _Z_95 = 1.959963984540054
 WIDTH = 10
@@ -70,6 +72,7 @@ def row_text(row: Mapping[str, Any]) -> str:
     low, high = (100 * bound for bound in interval(row["correct"], row["total"]))
     share = row["correct"] / row["total"]
     how = f"{row['space']} space, surrogate {row['surrogate']}" if row["space"] else ""
+    how += f"  faithful {row['faithful']}" if row.get("faithful") else ""
     return (
         f"{row['attack']:<6} ε = {epsilon(Fraction(row['epsilon'])):<7} "
         f"{row['correct']:>6,}/{row['total']:,} = {share:6.1%} [{low:5.1f}, {high:5.1f}]"
@@ -127,14 +130,14 @@ def plan_text(
     own = [item for item in items if item.cell.number >= 0]
     trainings = {item.cell.training_id for item in items}
     rows = sum(len(item.cell.rows) for item in own)
-    stages = sum(len(item.cell.stages) for item in {i.cell.training_id: i for i in items}.values())
+    staged = {(i.cell.training_id, key): s for i in items for key, s in i.cell.stage_ids.items()}
     head = f"{name} · {count(len(own), 'cell')} · {count(len(trainings), 'training')}"
     groups: dict[tuple[str, str], list[str]] = {}
     for item in items:
         groups.setdefault((item.action, clean(item.reason)), []).append(item.cell.label)
     wide = max((len(reason) for _, reason in groups), default=0)
-    head += f" · {count(stages, 'signature')}" if stages else ""
-    lines = [f"{head} · {count(rows, 'row')}"]
+    stages = Counter(stage.noun for stage in staged.values())
+    lines = [" · ".join([head, *(count(n, s) for s, n in stages.items()), count(rows, "row")])]
     for (action, reason), labels in groups.items():
         lines.append(
             f"  {len(labels):>5,} {action:<8}  {reason:<{min(wide, 48)}}  {compressed(labels)}"
@@ -176,14 +179,30 @@ def _attacks(rows: tuple[str, ...]) -> int:
     return len({row.partition("@")[0] for row in rows})
 
 
+def files_count(items: Iterable[Planned]) -> int:
+    """About how many files running some cells would add."""
+    return sum(_attacks(i.missing) + (_FILES if i.action != "evaluate" else 6) for i in items)
+
+
 def files_estimate(items: Sequence[Planned]) -> str:
     """Files that running the plan would add."""
-    total = sum(
-        _attacks(i.missing) + (_FILES if i.action != "evaluate" else 6)
-        for i in items
-        if i.action in SENT
-    )
+    total = files_count(i for i in items if i.action in SENT)
     return f"about {total:,} files" if total else ""
+
+
+def notes(items: Sequence[Planned]) -> list[str]:
+    """What should be known of the numbers that a plan will bring."""
+    coming = [i.cell for i in items if i.action in SENT or i.action == "blocked"]
+    chosen = {c.training_id: c for c in coming if c.training.regime.select == "best_test"}
+    systems = {of_training(plain(cell.training)) for cell in chosen.values()}
+    if not chosen:
+        return []
+    named = f" (faithful {', '.join(sorted(filter(None, systems)))})" if any(systems) else ""
+    verb = "keeps" if len(chosen) == 1 else "keep"
+    return [
+        f"note: {count(len(chosen), 'training')}{named} {verb} the epoch that does best on test "
+        "images; such accuracies are too high to compare with others"
+    ]
 
 
 def summary(items: Sequence[Planned]) -> Counter[str]:
@@ -255,6 +274,12 @@ def _cell_text(states: Sequence[State]) -> str:
     return " ".join(["".join(bar), f"{done}/{total}", *extra])
 
 
+def held(items: Sequence[Planned]) -> list[str]:
+    """One line for each reason for which cells are held."""
+    reasons = Counter(clean(item.reason) for item in items if item.action == "held")
+    return [f"held: {count(number, 'cell')} · {why}" for why, number in reasons.items()]
+
+
 def status_text(
     items: Sequence[Planned], attempts: Mapping[str, Attempt], scheduler: str, next_command: str
 ) -> list[str]:
@@ -285,30 +310,7 @@ def status_text(
         )
     if len(broken) > 10:
         lines.append(f"… and {len(broken) - 10} more (status --by error groups them)")
-    return [*lines, f"next: {next_command}"]
-
-
-def grouped(items: Sequence[Planned], attempts: Mapping[str, Attempt], by: str) -> list[str]:
-    """Cells grouped by state, by error or by node."""
-    groups: dict[str, list[str]] = {}
-    for item in items:
-        key = _group(item, attempts.get(item.cell.training_id), by)
-        if key and item.cell.number >= 0:
-            groups.setdefault(key, []).append(item.cell.label)
-    return [
-        f"{len(labels):>6,}  {clean(key)}  {compressed(labels)}"
-        for key, labels in sorted(groups.items(), key=lambda pair: -len(pair[1]))
-    ] or [f"no cell has a known {by}"]
-
-
-def _group(item: Planned, last: Attempt | None, by: str) -> str:
-    match by:
-        case "state":
-            return item.state
-        case "error":
-            return last.signature or last.reason if last else ""
-        case _:
-            return last.host if last else ""
+    return [*lines, *held(own), f"next: {next_command}"]
 
 
 def as_data(item: Planned, last: Attempt | None) -> dict[str, Any]:

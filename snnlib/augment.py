@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from snnlib import noise
 from snnlib.spec.data import Augmentation
+from snnlib.trivial import trivial
 
 Augment = Callable[[Tensor, noise.Key, int], Tensor]
 
@@ -41,6 +42,11 @@ def crop_flip(images_BCHW: Tensor, key: noise.Key, epoch: int) -> Tensor:
     return _moved(images_BCHW, drawn_B3[:, :2], CROP, mirrored_B=drawn_B3[:, 2] < 0.5)
 
 
+def crop_flip_trivial(images_BCHW: Tensor, key: noise.Key, epoch: int) -> Tensor:
+    """`crop_flip`, then TrivialAugmentWide."""
+    return trivial(crop_flip(images_BCHW, key, epoch), key, epoch)
+
+
 def _moved(
     images_BCHW: Tensor, drawn_B2: Tensor, padding: int, mirrored_B: Tensor | None = None
 ) -> Tensor:
@@ -72,4 +78,6 @@ AUGMENTATIONS: dict[Augmentation, Augment] = {
     "flip": flip,
     "crop": crop,
     "crop_flip": crop_flip,
+    "trivial": trivial,
+    "crop_flip_trivial": crop_flip_trivial,
 }

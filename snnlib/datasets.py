@@ -84,6 +84,14 @@ class Split:
             indices_N=self.indices_N[:count],
         )
 
+    def followed_by(self, other: "Split") -> "Split":
+        """The samples of two splits, one after the other."""
+        return Split(
+            images_NCHW=torch.cat((self.images_NCHW, other.images_NCHW)),
+            labels_N=torch.cat((self.labels_N, other.labels_N)),
+            indices_N=torch.cat((self.indices_N, other.indices_N)),
+        )
+
     def to(self, device: torch.device) -> "Split":
         """The same samples on a device."""
         return Split(
@@ -157,8 +165,11 @@ def load(spec: Dataset, folder: Path | None = None) -> Data:
 Splits = tuple[Split, Split, Split]
 
 
-def _digits(_name: DatasetName, _folder: Path | None, _kept: int) -> Splits:
-    return read_npz(EMBEDDED / "digits.npz", brightest=16)
+def _digits(_name: DatasetName, _folder: Path | None, kept: int) -> Splits:
+    train, validation, test = read_npz(EMBEDDED / "digits.npz", brightest=16)
+    if kept:
+        return train, validation, test
+    return train.followed_by(validation), validation.first(0), test
 
 
 def read_npz(path: Path, *, brightest: int) -> Splits:

@@ -3,11 +3,13 @@
 import contextlib
 import datetime
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed import HashStore, PrefixStore, Store  # type: ignore[attr-defined]
+from torch.distributed.rendezvous import rendezvous
 
 Object = TypeVar("Object")
 
@@ -21,12 +23,14 @@ class World:
         size: how many there are.
         local_rank: number of this one on its machine.
         device: where its tensors lie.
+        store: keys and values that all of them see; asking it waits for nobody.
     """
 
     rank: int
     size: int
     local_rank: int
     device: torch.device
+    store: Store = field(default_factory=HashStore, compare=False, repr=False)
 
     @classmethod
     def single(cls, device: torch.device | str = "cpu") -> "World":
@@ -48,10 +52,17 @@ def init(timeout_s: float = 120) -> World:
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return World.single(device)
+    timeout = datetime.timedelta(seconds=timeout_s)
+    store, rank, size = next(rendezvous("env://", timeout=timeout))
     distributed.init_process_group(
-        "nccl" if cuda else "gloo", timeout=datetime.timedelta(seconds=timeout_s)
+        "nccl" if cuda else "gloo",
+        store=PrefixStore("collectives", store),
+        rank=rank,
+        world_size=size,
+        timeout=timeout,
     )
-    return World(rank=distributed.get_rank(), size=size, local_rank=local_rank, device=device)
+    own = PrefixStore("spikegrid", store)
+    return World(rank=rank, size=size, local_rank=local_rank, device=device, store=own)
 
 
 def shutdown() -> None:
@@ -81,6 +92,12 @@ def exact_total(world: World, values: Tensor) -> Tensor:
     if world.size > 1:
         distributed.all_reduce(values)
     return values
+
+
+def broadcast(world: World, values: Tensor) -> None:
+    """Exchange a tensor's values for those of rank 0."""
+    if world.size > 1:
+        distributed.broadcast(values, src=0)
 
 
 def any_of(world: World, *flags: bool) -> tuple[bool, ...]:

@@ -14,10 +14,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from snnlib import activity, distributed, models, noise, optimisers, precision, transfer
 from snnlib.augment import AUGMENTATIONS
+from snnlib.batch_norm import Sharing
 from snnlib.classifier import SpikingClassifier
 from snnlib.datasets import Data
 from snnlib.distributed import World
-from snnlib.errors import NotFinite
+from snnlib.errors import NotFinite, SnnlibError
 from snnlib.evaluate import attack_batch, batches, shard
 from snnlib.losses import SUMMED
 from snnlib.optimisers import OPTIMISERS, learning_rate
@@ -48,11 +49,11 @@ class EpochMetrics:
         train_accuracy: fraction correct, as trained on, each sample just before its step.
         validation_correct: validation samples correct; under the regime's attack, if it has one,
             unless `select` is `best_test`.
-        validation_total: validation samples.
+        validation_total: validation samples; 0 if none are kept.
         lr: learning rate of the last step.
         seconds: wall time of steps and validation in this process.
         firing_rates: spikes per neuron and time step of each spiking layer, on clean validation
-            images.
+            images; empty without any.
     """
 
     epoch: int
@@ -118,7 +119,12 @@ class Training:
             world: processes that share each batch.
             start: weights to start from; random when None.
             nds: signature of TA-LIF layers, by layer or one value for all.
+
+        Raises:
+            SnnlibError: so many processes would train another network.
         """
+        if obstacle := spec.obstacle(world.size):
+            raise SnnlibError(obstacle)
         self.spec, self.world = spec, world
         self._train = data.train.to(world.device)
         on_test = spec.regime.select == "best_test"
@@ -129,6 +135,7 @@ class Training:
         if start is not None:
             transfer.load(self.module, start)
         regime = spec.regime
+        self._sharing = Sharing(self.module, world, regime.shards)
         self._optimiser = OPTIMISERS[regime.optimiser](
             self.module.parameters(), float(regime.lr), float(regime.weight_decay)
         )
@@ -208,6 +215,7 @@ class Training:
             nds_decay=isinstance(neuron, TALIF) and neuron.nds_decay,
         )
         settle(self.module, regime)
+        self._sharing.agree()
         progress = self._progress
         progress.step += 1
         progress.loss_sum += loss_sum
@@ -227,7 +235,7 @@ class Training:
         size = self.spec.regime.batch_size
         begin = self.step % self.steps_per_epoch * size
         chosen = self._order(self.epoch)[begin : begin + size]
-        own = chosen.tensor_split(self.world.size)[self.world.rank]
+        own = self._sharing.take(chosen)
         if len(own):
             return own.to(self.world.device), 1.0, len(chosen)
         # A last batch smaller than the world: DDP still needs a backward pass from this process.
@@ -258,6 +266,7 @@ class Training:
             return objective
         ids = [self.world.device.index] if self.world.device.type == "cuda" else None
         wrapped = DistributedDataParallel(objective, device_ids=ids)
+        wrapped.broadcast_buffers = False  # they change alike everywhere, or `agree` brings them
         # DDP lays out its buckets anew after its first backward pass, which can change the order
         # of sums. One pass that counts for nothing gives fresh and resumed runs the same layout.
         wrapped.eval()
@@ -304,6 +313,8 @@ class Training:
 
     def _validated(self) -> tuple[int, dict[str, float]]:
         """Validation samples correct, and firing rates on the clean ones, over all processes."""
+        if not len(self._validation):
+            return 0, {}
         regime = self.spec.regime
         ranges = batches(len(self._validation), VALIDATION_BATCH)
         own = shard(ranges, self.world.rank, self.world.size)

@@ -54,6 +54,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(SkipGuard(allowed(ALLOWED.read_text().splitlines())))
 
 
+@pytest.fixture(autouse=True)
+def no_common_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test finds a scheduler's answer that another one left in the user's cache folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/cache")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from jobs import identity, ledger, records
-from jobs.cell import Cell, Parent, Resources
+from jobs.blocks import Resources
+from jobs.cell import Cell, Parent
 from jobs.layout import RunRoot, SubmissionFiles
 from jobs.ledger import Cluster
 from jobs.records import Record, Row
@@ -75,6 +76,7 @@ def submission(
     root: RunRoot,
     cells: list[Cell],
     cluster: Cluster = "slurm",
+    max_array: int = 1000,
     **header: Any,
 ) -> SubmissionFiles:
     """A published submission of cells, one task each, not sent."""
@@ -85,7 +87,7 @@ def submission(
         "version: 1\n",
         {**about, **header},
         made,
-        lambda n: requests(made, name=f"job-{n}", max_array=1000, profile={}),
+        lambda n: requests(made, name=f"job-{n}", max_array=max_array, profile={}),
     )
 
 

@@ -1,4 +1,4 @@
-"""A SLURM of one file: sbatch, squeue, sacct, scontrol, scancel and sinfo with a movable clock.
+"""A SLURM of one file: sbatch, squeue, sacct, sacctmgr, scontrol and more, with a movable clock.
 
 `FakeSlurm(folder)` writes the commands to `folder/bin`; what they know lies in `folder/state.json`.
 Nothing runs: tests move jobs from state to state. What the fake prints was copied from the shape of
@@ -14,13 +14,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-COMMANDS = ("sbatch", "squeue", "sacct", "scontrol", "scancel", "sinfo")
+COMMANDS = ("sbatch", "squeue", "sacct", "sacctmgr", "scontrol", "scancel", "sinfo", "srun")
 ENDED = frozenset({
     "COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "OUT_OF_MEMORY", "NODE_FAIL", "PREEMPTED",
 })  # fmt: skip
-Fault = Literal["fail", "hang", "nothing", "refuse"]
+Fault = Literal["fail", "hang", "nothing", "refuse", "taken", "busy"]
+"""Socket timed out; no answer; empty answer; permission denied; sbatch took the job and then timed
+out; the controller holds as many jobs as it can."""
 _CONFIG = """Configuration data as of 2024-01-01T00:00:00
+AccountingStorageEnforce = {enforce}
 AccountingStorageType   = {storage}
+ClusterName             = fake
 JobRequeue              = 1
 KillWait                = 30 sec
 MaxArraySize            = {max_array_size}
@@ -57,6 +61,7 @@ class FakeSlurm:
             jobs={},
             faults={},
             refusal="",
+            most=None,
         )
 
     def _change(self, **values: Any) -> None:
@@ -82,6 +87,10 @@ class FakeSlurm:
     def refuse(self, words: str) -> None:
         """Let sbatch refuse everything with these words; "" ends it."""
         self._change(refusal=words)
+
+    def limit(self, most: int | None) -> None:
+        """Let a QOS allow so many queued jobs, or any number; it is on record where limits are."""
+        self._change(most=most)
 
     def add(self, name: str, tasks: Iterable[int] = (), state: str = "PENDING") -> str:
         """A job as sbatch would have made it; its id."""
@@ -155,11 +164,11 @@ def _squeue(state: dict[str, Any], arguments: list[str]) -> str:
 def _sacct(state: dict[str, Any], arguments: list[str]) -> str:
     if not state["accounting"]:
         sys.exit("Slurm accounting storage is disabled")
-    found = (a.partition("=")[2].split(",") for a in arguments if a.startswith("--jobs="))
-    wanted = {job_id for ids in found for job_id in ids}
+    given = dict(a.partition("=")[::2] for a in arguments)
+    ids, names = ({*given.get(key, "").split(",")} for key in ("--jobs", "--name"))
     lines = ["JobID|State|ExitCode|NodeList|Submit|Reason|JobName"]
     for key, job in state["jobs"].items():
-        if key.partition("_")[0] in wanted:
+        if key.partition("_")[0] in ids or job["name"] in names:
             word = "CANCELLED by 1000" if job["state"] == "CANCELLED" else job["state"]
             head = f"{key}|{word}|{job['exit_code']}|{job['nodes'] or 'None assigned'}"
             lines.append(f"{head}|{int(job['submitted'])}|None|{job['name']}")
@@ -177,6 +186,13 @@ def _sbatch(state: dict[str, Any], arguments: list[str]) -> str:
     tasks = list(range(int(span[1]), int(span[2]) + 1)) if span else []
     if tasks and tasks[-1] >= state["max_array_size"]:
         sys.exit("sbatch: error: Batch job submission failed: Invalid job array specification")
+    live = sum(job["state"] not in ENDED for job in state["jobs"].values())
+    if state["most"] is not None and live + max(1, len(tasks)) > state["most"]:
+        sys.exit(
+            "sbatch: error: QOSMaxSubmitJobPerUserLimit\nsbatch: error: Batch job submission "
+            "failed: Job violates accounting/QOS policy (job submit limit, user's size and/or "
+            "time limits)"
+        )
     job_id = _add(state, options.get("job-name", "wrap"), tasks)
     return f"{job_id}\n" if "parsable" in options else f"Submitted batch job {job_id}\n"
 
@@ -184,8 +200,14 @@ def _sbatch(state: dict[str, Any], arguments: list[str]) -> str:
 def _scontrol(state: dict[str, Any], arguments: list[str]) -> str:
     storage = "slurmdbd" if state["accounting"] else "none"
     if arguments[:2] == ["show", "config"]:
-        return _CONFIG.format(**{**state, "storage": f"accounting_storage/{storage}"})
+        enforce = "none" if state["most"] is None else "associations,limits,qos"
+        more = {"storage": f"accounting_storage/{storage}", "enforce": enforce}
+        return _CONFIG.format(**{**state, **more})
     return "Slurmctld(primary) at fake is UP\n"
+
+
+def _sacctmgr(state: dict[str, Any], arguments: list[str]) -> str:
+    return "lab||40|\n" if "associations" in arguments else f"normal|{state['most'] or ''}||\n"
 
 
 def _scancel(state: dict[str, Any], arguments: list[str]) -> str:
@@ -206,10 +228,12 @@ def _main(command: str, arguments: list[str]) -> None:
     fault = state["faults"].get(command, [])[:1]
     if fault:
         state["faults"][command].pop(0)
+        if fault[0] == "taken":
+            _sbatch(state, arguments)
         path.write_text(json.dumps(state))
         _fail(command, fault[0])
     answers = {"sbatch": _sbatch, "squeue": _squeue, "sacct": _sacct, "scontrol": _scontrol}
-    answer = {**answers, "scancel": _scancel}.get(command)
+    answer = {**answers, "scancel": _scancel, "sacctmgr": _sacctmgr}.get(command)
     text = "main up 3 idle n[1-3]\n" if answer is None else answer(state, arguments)
     path.write_text(json.dumps(state))
     print(text, end="")
@@ -219,6 +243,10 @@ def _fail(command: str, fault: Fault) -> None:
     if fault == "hang" and os.fork():  # a wrapper's child holds the pipes too
         time.sleep(600)
     if fault == "hang":
+        time.sleep(600)
+    if fault == "busy":
+        print("sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying",
+              file=sys.stderr, flush=True)  # fmt: skip
         time.sleep(600)
     if fault == "nothing":
         sys.exit(0)

@@ -14,10 +14,14 @@ WORKER_SIDE = {
     for name in (
         "worker",
         "rank",
+        "agreement",
+        "attack_share",
         "cell_run",
         "train_cell",
         "evaluate_cell",
         "stage_cell",
+        "signature_stage",
+        "gradients_stage",
         "checkpoint",
         "convert",
         "fetch",
@@ -26,7 +30,9 @@ WORKER_SIDE = {
 TORCH_FREE = ("snnlib.spec", "snnlib.errors")
 HEAVY = ("torch", "torchvision", "spikingjelly", "safetensors", "numpy")
 TABLES = ("pandas", "pyarrow", "matplotlib", "numpy")
-SHARED_WITH_ANALYSIS = {f"jobs.{n}" for n in ("schema", "layout", "records", "files", "errors")}
+SHARED_WITH_ANALYSIS = {
+    f"jobs.{n}" for n in ("schema", "layout", "records", "files", "errors", "systems")
+}
 
 
 def modules() -> Iterator[tuple[str, Path]]:

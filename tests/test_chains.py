@@ -9,7 +9,7 @@ from jobs.cell import Cell, stage_key
 from jobs.errors import ManifestError
 from jobs.plan import Planned, Progress, plan
 from jobs.request import work_order
-from snnlib.spec.stage import NDSStage
+from snnlib.spec.stage import GradientsStage, NDSStage
 
 HEAD = """version: 1
 name: chain
@@ -89,6 +89,23 @@ def test_work_orders_name_the_missing_stages() -> None:
     order = work_order(source, source.wanted)
     assert order["stages"] == [{"id": STAGE, "stage": identity.plain(NDSStage())}]
     assert work_order(source, source.rows)["stages"] == []
+
+
+def test_a_cell_keeps_its_own_stages_beside_those_of_its_children() -> None:
+    text = CHAIN.replace("  dataset: digits\n", "  dataset: digits\n  stages: [gradients]\n")
+    found = cells(text)
+    both = (NDSStage(), GradientsStage())
+    assert found["layers-lif/clean"].stages == both
+    assert found["layers-lif/adversarial"].stages == (GradientsStage(),)
+    assert found["layers-lif/clean"].training_id == cells()["layers-lif/clean"].training_id
+    orphan = cells(text.replace("    - lif\n", ""))["layers-ta_lif/clean"].parents[0].cell
+    assert orphan.stages == (NDSStage(),)
+    source = found["layers-lif/clean"]
+    for missing, words in ((both, "signature and gradient record"), (both[1:], "gradient record")):
+        keys = [stage_key(identity.stage_id(stage)) for stage in missing]
+        done = frozenset(source.wanted) - set(keys)
+        (item,) = plan([source], {source.training_id: Progress(trained=True, rows=done)}, {})
+        assert (item.action, item.reason) == ("evaluate", f"training done; {words} missing")
 
 
 def test_trainings_of_one_model_keep_their_own_signatures() -> None:

@@ -1,6 +1,7 @@
 """Checkpoints: whole, verified, the last two; and nothing in them can run code."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,17 @@ def test_a_full_disk_leaves_the_old_one_and_no_rubbish(
     with pytest.raises(OSError, match="older checkpoints are intact"):
         checkpoint.save(cell, 1, state(2))
     assert names(cell) == ["step-00000001.a0001"]
+
+
+def test_weights_that_share_memory_are_saved_whole(tmp_path: Path) -> None:
+    cell, both = CellFiles(tmp_path), torch.arange(4.0)
+    shared = {"all": both, "head": both[:2], "turned": both.view(2, 2).T, "empty": both[:0]}
+    checkpoint.save(cell, 1, replace(state(1), model=shared))
+    found = checkpoint.newest(cell, lambda *_: None)
+    assert found is not None
+    assert {k: v.tolist() for k, v in found[1].model.items()} == {
+        name: value.tolist() for name, value in shared.items()
+    }
 
 
 def test_the_final_network_is_checked_against_the_record(tmp_path: Path) -> None:

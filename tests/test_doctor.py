@@ -5,10 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from jobs import doctor
-from jobs.doctor import Finding, examine, site_or_empty
+from jobs import doctor, doctor_disk, doctor_slurm, garbage, needs, survey
+from jobs.diagnosis import Finding
+from jobs.doctor import examine, site_or_empty
+from jobs.doctor_disk import Need, Times
+from jobs.index import Index
+from jobs.plan import plan
 from jobs.site import Site
+from jobs.slurm_text import Limits
 from snnlib.spec.data import FILES
+from tests.examples import cell, finish, run_root
 from tests.fake_slurm import FakeSlurm
 
 
@@ -156,13 +162,128 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("sync_s", "listing_s", "status"), [(0.003, 0.0, "ok"), (0.3, 0.0, "warn"), (0.003, 2, "warn")]
+    ("sync", "listing", "status"), [(0.003, 0.0, "ok"), (0.3, 0.0, "warn"), (0.003, 2, "warn")]
 )
-def test_slow_filesystems(sync_s: float, listing_s: float, status: str) -> None:
-    assert doctor._speed(sync_s, listing_s).status == status
+def test_slow_filesystems(sync: float, listing: float, status: str) -> None:
+    assert doctor_disk.speed(Times(sync=sync, listing=listing, ahead=0.0)).status == status
+
+
+@pytest.mark.parametrize(
+    ("ahead", "status", "words"),
+    [
+        (0.0, "ok", "within 1 s"),
+        (-30.0, "ok", "within 30 s"),
+        (3600.0, "warn", "3,600 s ahead of"),
+        (-3600.0, "warn", "3,600 s behind"),
+    ],
+)
+def test_clocks(ahead: float, status: str, words: str) -> None:
+    found = doctor_disk.clock(Times(sync=0.0, listing=0.0, ahead=ahead))
+    assert (found.status, words in found.found) == (status, True)
+
+
+@pytest.mark.parametrize(
+    ("size", "inodes", "need", "status"),
+    [
+        (10**10, 10**6, None, "ok"),
+        (10**10, None, None, "ok"),
+        (10**9, 10**6, None, "warn"),
+        (10**10, 100, None, "warn"),
+        (10**9, 1000, Need(name="m", size=10**8, inodes=900), "ok"),
+        (10**9, 1000, Need(name="m", size=10**10, inodes=900), "fail"),
+        (10**9, 1000, Need(name="m", size=None, inodes=2000), "fail"),
+        (10**9, None, Need(name="m", size=None, inodes=2000), "ok"),
+    ],
+)
+def test_room(size: int, inodes: int | None, need: Need | None, status: str) -> None:
+    found = doctor_disk._space(size, inodes, need)
+    assert found.status == status
+    assert (
+        need is None
+        or f"m needs about {'' if need.size is None else need.size / 1e9}" in found.found
+    )
+
+
+def test_a_rename_that_replaces_folders_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.files.publish", lambda *_: True)
+    assert doctor_disk._atomic(tmp_path) == "a renamed folder replaced one that was there"
+
+
+def test_another_process_makes_the_file_that_is_waited_for(tmp_path: Path) -> None:
+    assert doctor_disk._listing(tmp_path) < doctor_disk._ANSWER_S
+    assert os.listdir(tmp_path) == ["late"]
+
+
+@pytest.mark.parametrize(
+    ("text", "graces"),
+    [
+        ("", {}),
+        ("PartitionName=main AllowGroups=ALL GraceTime=0 Hidden=NO", {}),
+        ("PartitionName=a GraceTime=120 X=1\nPartitionName=b GraceTime=0", {"a": 120}),
+    ],
+)
+def test_grace_of_partitions(text: str, graces: dict[str, int]) -> None:
+    assert doctor_slurm._graces(text) == graces
+
+
+@pytest.mark.parametrize(
+    ("limits", "graces", "status", "words"),
+    [
+        (Limits(), {}, "ok", "not stopped for others"),
+        (Limits(kill_wait_s=5), {}, "warn", "5 s to save"),
+        (Limits(kill_wait_s=5), {"a": 60}, "ok", "a warning of 60 s in a"),
+        (Limits(preempt_mode="CANCEL"), {}, "warn", "cancel yours"),
+        (Limits(preempt_mode="GANG,REQUEUE"), {}, "ok", "queues yours again"),
+        (Limits(preempt_mode="REQUEUE", kill_wait_s=2), {}, "warn", "2 s to save"),
+    ],
+)
+def test_preemption(limits: Limits, graces: dict[str, int], status: str, words: str) -> None:
+    found = doctor_slurm._preemption(limits, graces)
+    assert (found.status, words in found.found) == (status, True)
+    assert bool(found.way_out) == (status == "warn")
+
+
+@pytest.mark.parametrize(("requeue", "status"), [(True, "ok"), (False, "warn")])
+def test_requeue(*, requeue: bool, status: str) -> None:
+    assert doctor_slurm._requeue(Limits(requeue=requeue)).status == status
+
+
+@pytest.mark.parametrize(
+    ("told", "short"), [("30 sec", True), ("60 sec", False), ("0 sec", False), ("", False)]
+)
+def test_time_to_die(told: str, *, short: bool) -> None:
+    found = list(doctor_slurm._stubborn({"UnkillableStepTimeout": told}))
+    assert [finding.name for finding in found] == ["slurm kill"] * short
+
+
+@pytest.mark.parametrize(
+    ("live", "bound", "status", "words"),
+    [
+        (3, None, "ok", "no limit"),
+        (3, 10, "ok", "account lab allows you 10 queued jobs"),
+        (10, 10, "warn", "10 are taken"),
+    ],
+)
+def test_queued_jobs(live: int, bound: int | None, status: str, words: str) -> None:
+    limits = Limits(account_qos={"lab": "normal"}, account_jobs={"lab": bound} if bound else {})
+    found = doctor_slurm._queued(limits, live)
+    assert (found.status, words in found.found) == (status, True)
 
 
 def test_a_wrong_site_does_not_keep_the_doctor_away(tmp_path: Path) -> None:
     (tmp_path / "site.yaml").write_text("rot: /x")
     (tmp_path / "site.yaml").chmod(0o600)
     assert site_or_empty({"SPIKEGRID_SITE": str(tmp_path / "site.yaml")}) == Site()
+
+
+def test_what_is_left_of_a_manifest_needs_room(tmp_path: Path) -> None:
+    root, cells = run_root(tmp_path), [cell(seed) for seed in range(4)]
+    items = plan(cells, {}, {})
+    assert needs.of(root, "m", items) == Need(name="m", size=None, inodes=4 * 14)
+    finish(root, cells[0])
+    items = plan(cells, survey.progress(root, cells, Index(root)), {})
+    found = needs.of(root, "m", items)
+    assert found.inodes == 3 * 14
+    assert found.size == 3 * garbage.weigh(root.cell(cells[0].training_id).folder).size

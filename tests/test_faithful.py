@@ -7,7 +7,6 @@ import pytest
 from jobs import identity, manifest
 from jobs.cell import Cell
 from jobs.errors import ManifestError
-from snnlib.spec.attack import PGD
 
 HEAD = """version: 1
 name: faith
@@ -36,10 +35,9 @@ def test_options_are_written_out() -> None:
     assert plain["model"]["neuron"]["theta_gradient"] == "batch"
     assert plain["regime"]["loss"] == "kernel"
     assert (plain["regime"]["clip_grad_norm"], plain["regime"]["weight_clip"]) == ("1", "4")
-    (attack,) = cell.attacks
-    assert isinstance(attack, PGD)
-    assert (attack.space, attack.clip, attack.loss) == ("repeated", False, "trace_cross_entropy")
-    assert identity.plain(attack)["step_size"] == "eps/3"
+    attack: Any = identity.plain(cell.attacks[0])
+    assert (attack["space"], attack["clip"]) == ("repeated", False)
+    assert (attack["loss"], attack["step_size"]) == ("trace_cross_entropy", "eps/3")
 
 
 def test_written_out_by_hand_is_the_same_training() -> None:
@@ -114,6 +112,18 @@ def test_parents_are_faithful_too() -> None:
             "model: hosnn_cifar10, regime: clean, attacks: [{name: pgd, steps: 20}]",
             "attacks.0.steps: faithful B has steps: 7",
         ),
+        (
+            "model: hosnn_cifar10, regime: clean, attacks: [{name: fgsm, gradient: bptt}]",
+            "attacks.0.gradient: faithful B has gradient: own",
+        ),
+        (
+            "dataset: {name: mnist, validation: 5000}, model: hosnn_mnist, regime: clean",
+            "dataset.validation: faithful B has validation: 0",
+        ),
+        (
+            "dataset: {name: cifar10, augment: flip}, model: hosnn_cifar10, regime: clean",
+            "dataset.augment: faithful B has augment: crop_flip",
+        ),
     ],
 )
 def test_contradictions_are_named(cell: str, expected: str) -> None:
@@ -121,6 +131,39 @@ def test_contradictions_are_named(cell: str, expected: str) -> None:
     assert len(found) == 1
     assert found[0].startswith("8:")
     assert expected in found[0]
+
+
+@pytest.mark.parametrize(
+    ("attack", "expected"),
+    [
+        ("bim", "attacks.0: faithful A attacks with fgsm and pgd"),
+        ("{name: pgd, step_size: 1/50}", "attacks.0.step_size: faithful A has step_size: 1/100"),
+    ],
+)
+def test_attacks_of_others_are_named(attack: str, expected: str) -> None:
+    network = "model: {name: sew_resnet18, neuron: if}, regime: clean"
+    (found,) = problems(f"cells:\n  - {{faithful: A, {network}, attacks: [{attack}]}}")
+    assert expected in found
+
+
+@pytest.mark.parametrize("size", ["0.01", "1/100"])
+def test_a_step_may_be_written_either_way(size: str) -> None:
+    network = "model: {name: sew_resnet18, neuron: if}, regime: clean"
+    attack = f"{{name: pgd, step_size: {size}}}"
+    (cell,) = cells(f"cells: [{{faithful: A, {network}, attacks: [{attack}]}}]")
+    assert identity.plain(cell.attacks[0])["step_size"] == "1/100"
+
+
+def test_nothing_is_kept_for_validation() -> None:
+    """As published; a parent neither."""
+    signature = "{name: ta_lif, nds: {parent: {model.neuron: lif}}}"
+    (cell,) = cells(
+        "cells: [{faithful: B, dataset: cifar100, regime: clean, "
+        f"model: {{name: hosnn_cifar100, neuron: {signature}}}}}]"
+    )
+    for one in (cell, cell.parents[0].cell):
+        assert one.training.dataset.validation == 0
+        assert one.training.dataset.augment == "crop_flip_trivial"
 
 
 @pytest.mark.parametrize("steps", [1, 3, 5, 10])
@@ -138,3 +181,18 @@ def test_no_parent_is_chosen_on_test_images_unless_faithful() -> None:
     found = problems(f"cells:\n  - {{model: {{name: small, neuron: lif}}, regime: {regime}}}")
     assert len(found) == 1
     assert "start.parent.regime.select: best_test chooses the network" in found[0]
+
+
+@pytest.mark.parametrize(("batch_norm", "size"), [("sync", 64), ("{local: 3}", 192)])
+def test_each_process_of_b_takes_a_batch_of_64(batch_norm: str, size: int) -> None:
+    model, regime = "hosnn_cifar10", f"{{name: clean, batch_norm: {batch_norm}}}"
+    (cell,) = cells(f"cells: [{{faithful: B, model: {model}, regime: {regime}}}]")
+    assert cell.training.regime.batch_size == size
+
+
+def test_b_shares_statistics_of_cifar100_between_processes() -> None:
+    regime = "{name: clean, batch_norm: {local: 2}}"
+    (problem,) = problems(
+        f"cells: [{{faithful: B, dataset: cifar100, model: hosnn_cifar100, regime: {regime}}}]"
+    )
+    assert "faithful B has batch_norm: sync" in problem

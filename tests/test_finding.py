@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import attempts, finding, ledger
+from jobs import attempts, chunks, finding
 from jobs.errors import UsageError
 from tests.examples import cell, run_root, submission
 
@@ -29,7 +29,7 @@ def test_a_short_prefix_finds_nothing(tmp_path: Path) -> None:
 def test_a_job_id_finds_the_cell_that_its_task_claimed_last(tmp_path: Path) -> None:
     root = run_root(tmp_path)
     paths = submission(root, CELLS)
-    ledger.sent(paths, 0, "123", [0, 1, 2], 1.0)
+    chunks.sent(paths, 0, "123", [0, 1, 2], 1.0)
     attempts.claim(root.cell(CELLS[2].training_id), {"claimed": 5.0}, b"{}")
     assert finding.cell_of("123_2", CELLS, root) is CELLS[2]
 

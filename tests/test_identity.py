@@ -18,6 +18,7 @@ from snnlib.spec.data import Dataset, Evaluation
 from snnlib.spec.encoder import Poisson
 from snnlib.spec.model import Small
 from snnlib.spec.neuron import IF, LIF, ATan
+from snnlib.spec.stage import GradientsStage, NDSStage, Stage
 from snnlib.spec.training import (
     AdversarialRegime,
     CleanRegime,
@@ -98,6 +99,23 @@ def test_training_ids_are_pinned(spec: TrainingSpec, pinned: str) -> None:
 )
 def test_attack_ids_are_pinned(attack: object, evaluation: Evaluation, pinned: str) -> None:
     assert identity.attack_id(attack, evaluation, "digits") == pinned
+
+
+@pytest.mark.parametrize(
+    ("stage", "pinned"),
+    [
+        (NDSStage(), "956f7670e1bbe641"),
+        (NDSStage(quantity="trace"), "e72886fbaee7060f"),
+        (GradientsStage(), "c6bae45276eedd6c"),
+        (
+            GradientsStage(samples=100, loss="margin", threshold=Decimal("0.010")),
+            "290f4d70843da6c0",
+        ),
+    ],
+)
+def test_stage_ids_are_pinned(stage: Stage, pinned: str) -> None:
+    assert identity.stage_id(stage) == pinned
+    assert identity.restore_stage(json.loads(identity.canonical(stage))) == stage
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import ledger, processes
+from jobs import chunks, ledger, processes
 from jobs.ledger import Submission
 from jobs.request import Task
 from tests.examples import SMALL, cell, run_root, submission
@@ -53,9 +53,9 @@ def test_a_failed_publish_leaves_nothing(tmp_path: Path) -> None:
 def test_intent_then_id(tmp_path: Path) -> None:
     root = run_root(tmp_path)
     paths = submission(root, [cell(0), cell(1)])
-    assert ledger.intend(paths, 0, 5.0)
-    assert not ledger.intend(paths, 0, 6.0)
-    ledger.sent(paths, 0, "123", [0, 1], 7.0)
+    assert chunks.intend(paths, 0, 5.0)
+    assert not chunks.intend(paths, 0, 6.0)
+    chunks.sent(paths, 0, "123", [0, 1], 7.0)
     (chunk,) = ledger.read(root, 1).chunks
     assert (chunk.intended, chunk.job_id, chunk.position_job(1)) == (5.0, "123", "123_1")
 
@@ -63,7 +63,8 @@ def test_intent_then_id(tmp_path: Path) -> None:
 def test_a_single_task_has_a_plain_job_id(tmp_path: Path) -> None:
     root = run_root(tmp_path)
     paths = submission(root, [cell(0), cell(1)])
-    ledger.sent(paths, 0, "123", [1], 7.0)
+    ledger.skip(paths, 0, "another submission took it first")
+    chunks.sent(paths, 0, "123", [1], 7.0)
     (chunk,) = ledger.read(root, 1).chunks
     assert (chunk.tasks, chunk.position_job(0)) == ((1,), "123")
 

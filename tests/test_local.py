@@ -1,21 +1,38 @@
 """The slot queue shares out GPUs and cores, never more than there are."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from jobs import attempts, files, ledger, local, processes
-from jobs.cell import Resources
+from jobs import (
+    attempts,
+    chunks,
+    files,
+    holds,
+    ledger,
+    liveness,
+    local,
+    processes,
+    survey,
+    unclaimed,
+)
+from jobs.blocks import Resources
+from jobs.cell import Cell
+from jobs.index import Index
 from jobs.layout import RunRoot
 from jobs.ledger import Submission
 from jobs.local import Held, Slots, choose, slots
+from jobs.processes import Process
+from jobs.request import work_order
 from tests.examples import cell, run_root, submission
 
 HERE = processes.this()
+GONE = processes.Process.of({**HERE.data(), "start": 1})
 LISTING = "GPU 0: NVIDIA H200 (UUID: GPU-a)\nGPU 1: NVIDIA H200 (UUID: GPU-b)\n"
 
 
-def waiting(folder: Path, *shapes: Resources, **header: object) -> list[tuple[Submission, int]]:
+def waiting(folder: Path, *shapes: Resources, **header: Any) -> list[tuple[Submission, int]]:
     root = run_root(folder)
     cells = [cell(seed, resources=shape) for seed, shape in enumerate(shapes)]
     paths = submission(root, cells, "local", **header)
@@ -82,7 +99,7 @@ def test_a_cancelled_submission_has_no_work(tmp_path: Path) -> None:
     root = run_root(tmp_path)
     paths = submission(root, [cell()], "local")
     assert not local.has_work(ledger.read(root, 1))  # its launcher has not said so yet
-    ledger.intend(paths, 0, 1.0)
+    chunks.intend(paths, 0, 1.0)
     assert local.has_work(ledger.read(root, 1))
     ledger.cancel(paths, None, 1.0)
     assert not local.has_work(ledger.read(root, 1))
@@ -102,15 +119,75 @@ def test_a_job_that_dies_before_its_claim_is_a_failed_attempt(tmp_path: Path) ->
     root = run_root(tmp_path)
     one = cell()
     paths = submission(root, [one], "local")
-    log = paths.submitit / "task-0" / "7_0_log.out"
+    log = paths.submitit / "task-0" / f"{HERE.pid}_0_log.out"
     log.parent.mkdir()
     log.write_text("ModuleNotFoundError: No module named 'jobs'\n")
-    ended = processes.Process.of({**HERE.data(), "start": 1})
-    ledger.started(paths, 0, ended, "", 1.0)
+    ledger.started(paths, 0, GONE, "", 1.0)
     local.Queue(root, Slots((), 2)).step()
-    found = attempts.read(root.cell(one.training_id), 1)
-    assert (found.state, found.submission) == ("failed", 1)
+    (found,) = unclaimed.read(paths)
+    assert (found.state, found.cells) == ("failed", (one.training_id,))
     assert "No module named 'jobs'" in found.reason
+    assert ledger.read(root, 1).local[0].ended
+
+
+def failed(root: RunRoot, one: Cell, **more: object) -> None:
+    """An attempt of the task that GONE ran, which failed."""
+    files = root.cell(one.training_id)
+    about = {"submission": 1, "task": 0, "job_id": str(GONE.pid)}
+    number = attempts.claim(files, about, b"{}")
+    attempts.end(files.attempt(number), "failed", "its ranks died", advanced=False, **more)
+
+
+@pytest.mark.parametrize(("fatal", "again"), [(False, True), (True, False)])
+def test_a_task_whose_ranks_died_waits_to_be_started_again(
+    tmp_path: Path, fatal: bool, again: bool
+) -> None:
+    root = run_root(tmp_path)
+    paths = submission(root, [cell()], "local")
+    chunks.intend(paths, 0, 1.0)
+    failed(root, cell(), deterministic=fatal)
+    ledger.started(paths, 0, GONE, "", 1.0)
+    known = survey.progress(root, [cell()], Index(root))
+    live = liveness.live([ledger.read(root, 1)], known, None, 2.0)
+    assert [held.state for held in live.values()] == ["queued"] * again
+    queue = local.Queue(root, Slots((), 1))
+    queue.held[9, 0] = Held(9, 0, HERE, (), 1)  # nothing fits, so nothing starts
+    queue.step()
+    assert ledger.read(root, 1).startable(0)
+    assert local.has_work(ledger.read(root, 1)) is again
+
+
+def test_a_started_task_that_fails_before_its_claim_is_not_started_for_ever(tmp_path: Path) -> None:
+    root = run_root(tmp_path)
+    paths = submission(root, [cell()], "local")
+    failed(root, cell())
+    ledger.started(paths, 0, Process(HERE.host, 1, 1, HERE.boot), "", 1.0)
+    assert local.Queue(root, Slots((), 2)).step() is False
+    assert [death.job_id for death in unclaimed.read(paths)] == ["1"]
+
+
+def test_tasks_of_a_held_submission_are_skipped_without_a_process(tmp_path: Path) -> None:
+    root = run_root(tmp_path)
+    paths = submission(root, [cell(0), cell(1)], "local")
+    chunks.intend(paths, 0, 1.0)
+    holds.create(paths, "5 cells failed alike", 1.0)
+    queue = local.Queue(root, Slots((), 2))
+    queue.step()
+    assert queue.step() is False
+    assert set(ledger.read(root, 1).skipped.values()) == {"held (hold 1): 5 cells failed alike"}
+
+
+def test_tasks_wait_for_a_canary_that_waits(tmp_path: Path) -> None:
+    root = run_root(tmp_path)
+    paths = submission(root, [cell(0), cell(1)], "local")
+    chunks.intend(paths, 0, 1.0)
+    paths.held(1).write_bytes(holds.canary(0, work_order(cell(0), ())))
+    queue = local.Queue(root, Slots((), 0))
+    waiting = [(ledger.read(root, 1), task) for task in (0, 1)]
+    assert [task for _, task in queue._free(waiting, {(1, 0), (1, 1)})] == [0]
+    assert ledger.read(root, 1).skipped == {}
+    assert queue._free(waiting[1:], {(1, 1)}) == []
+    assert list(ledger.read(root, 1).skipped) == [1]
 
 
 def test_a_corrupt_submission_does_not_hold_up_the_others(
@@ -128,6 +205,6 @@ def test_a_task_that_never_fits_is_skipped_with_the_reason(tmp_path: Path) -> No
     root = run_root(tmp_path)
     shape = Resources(gpus_per_node=4)
     paths = submission(root, [cell(resources=shape)], "local")
-    ledger.intend(paths, 0, 1.0)
+    chunks.intend(paths, 0, 1.0)
     local.Queue(root, Slots(("0", "1"), 2)).step()
     assert ledger.read(root, 1).skipped == {0: "needs 4 GPUs, this machine's queue has 2"}

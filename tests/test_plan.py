@@ -10,6 +10,7 @@ ONE = cell()
 ALL = frozenset(ONE.rows)
 STOPS: list[EndState] = ["preempted"] * FREE_RETRIES
 CANCELS: list[EndState] = ["cancelled"] * 30
+SILENT: list[EndState] = ["lost"] * 3
 
 
 def tried(*states: EndState | None, advanced: bool = True, **more: object) -> tuple[Attempt, ...]:
@@ -46,6 +47,26 @@ def decide(known: Progress, live: Live | None = None, **more: bool) -> Planned:
         (Progress(attempts=tried(*CANCELS)), "retry", "cancelled"),
         (Progress(attempts=(FATAL, *tried("failed", "preempted"))), "retry", "preempted (1 of 20)"),
         (Progress(attempts=(*tried("failed"), FATAL, *tried("cancelled"))), "give_up", "again"),
+        (Progress(attempts=tried("preempted", advanced=False)), "retry", "preempted (1 of 3)"),
+        (Progress(attempts=tried("timeout", advanced=False, claimed=False)), "retry", "1 of 20"),
+        (Progress(attempts=tried("node_fail")), "retry", "node_fail (1 of 20)"),
+        (
+            Progress(attempts=tried(*SILENT, advanced=False, claimed=False)),
+            "retry",
+            "3 of 20",
+        ),
+        (Progress(attempts=tried("out_of_memory")), "retry", "out_of_memory (1 of 3)"),
+        (Progress(attempts=tried("out_of_memory", deterministic=True)), "give_up", "come again"),
+        (Progress(attempts=tried("failed", "failed", "completed", "failed")), "retry", "1 of 3"),
+        (Progress(trained=True, attempts=(FATAL, *tried("completed"))), "evaluate", "3 rows"),
+        (Progress(attempts=tried("failed", "failed", "failed", "cancelled")), "give_up", "failed"),
+        (Progress(attempts=tried("failed", "failed", "preempted")), "retry", "preempted (1 of 20)"),
+        (
+            Progress(attempts=tried("failed", "failed", "preempted", "lost", "failed")),
+            "give_up",
+            "3",
+        ),
+        (Progress(attempts=tried("fenced")), "retry", "fenced"),
     ],
 )
 def test_action_and_reason(known: Progress, action: Action, reason: str) -> None:
@@ -58,6 +79,14 @@ def test_action_and_reason(known: Progress, action: Action, reason: str) -> None
 def test_a_live_job_is_waited_for(state: str) -> None:
     item = decide(Progress(), Live(state=state, job="job 7"))  # type: ignore[arg-type]
     assert (item.action, item.state) == ("wait", state)
+
+
+def test_a_held_cell_waits_for_people() -> None:
+    held = Live(state="held", job="submission 3", why="5 cells failed alike")
+    item = decide(Progress(), held)
+    assert (item.action, item.state) == ("held", "held")
+    assert item.reason == "5 cells failed alike (submission 3)"
+    assert decide(Progress(trained=True, rows=ALL), held).action == "done"
 
 
 def test_a_recorded_cell_is_done_whatever_still_lives() -> None:

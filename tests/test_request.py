@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from jobs import identity
-from jobs.cell import Resources
+from jobs.blocks import Resources
 from jobs.request import (
     Rendezvous,
     longest_hours,
@@ -59,6 +59,15 @@ def test_arrays_keep_the_sites_limit(limit: int, sizes: list[int]) -> None:
     made = tasks([(cell(seed), {}) for seed in range(7)])
     found = requests(made, name="x", max_array=limit, profile={})
     assert [len(request.tasks) for request in found] == sizes
+
+
+def test_a_canary_is_an_array_by_itself_before_all_others() -> None:
+    small, big = Resources(), Resources(nodes=2)
+    made = tasks([(cell(seed, resources=big if seed > 3 else small), {}) for seed in range(6)])
+    made += tasks([(cell(9), {})], first=6, generation=1)
+    found = requests(made, name="x", max_array=2, profile={}, canary=True)
+    assert [request.tasks for request in found] == [(0,), (1, 2), (3,), (4, 5), (6,)]
+    assert [request.after for request in found] == [(), (0,), (0,), (0,), (0, 1, 2, 3)]
 
 
 def test_sbatch_parameters() -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs import scheduler
-from jobs.scheduler import Answer, Reply
-from jobs.slurm_text import JobAnswer, Limits
+from jobs.scheduler import Reply
 from tests.fake_slurm import FakeSlurm, Fault
 
 
@@ -163,82 +162,3 @@ def test_the_users_formats_do_not_reach_the_commands() -> None:
     found = scheduler.environment({**given, "HOME": "/h"})
     assert {"SLURM_CONF", "HOME"} <= found.keys()
     assert not {"SQUEUE_FORMAT", "SLURM_JOB_ID", "SACCT_FORMAT"} & found.keys()
-
-
-def test_a_young_answer_is_used_again(slurm: FakeSlurm, tmp_path: Path) -> None:
-    job_id = slurm.add("cell")
-    folder = tmp_path / "cache"
-    first = scheduler.cached(folder, job_ids=[job_id], now=100.0, max_age=30)
-    again = scheduler.cached(folder, job_ids=[job_id], now=129.0, max_age=30)
-    assert again == first == scheduler.saved(folder)
-    assert len(slurm.calls("squeue")) == 1
-
-
-@pytest.mark.parametrize(
-    ("job_ids", "now", "max_age"),
-    [(["1"], 131.0, 30.0), (["1"], 100.0, 0.0), (["1", "2"], 101.0, 30.0), (["1"], 50.0, 30.0)],
-    ids=["old", "always", "another job", "clock went back"],
-)
-def test_it_is_asked_again(
-    slurm: FakeSlurm, tmp_path: Path, job_ids: list[str], now: float, max_age: float
-) -> None:
-    slurm.add("cell")
-    scheduler.cached(tmp_path / "cache", job_ids=["1"], now=100.0, max_age=30)
-    scheduler.cached(tmp_path / "cache", job_ids=job_ids, now=now, max_age=max_age)
-    assert len(slurm.calls("squeue")) == 2
-
-
-def test_limits_are_asked_once_an_hour(slurm: FakeSlurm, tmp_path: Path) -> None:
-    for now in (100.0, 200.0, 3000.0, 3701.0):
-        scheduler.cached(tmp_path / "cache", job_ids=[], now=now, max_age=0)
-    assert len(slurm.calls("scontrol")) == 2
-
-
-def test_silence_does_not_replace_the_saved_answer(slurm: FakeSlurm, tmp_path: Path) -> None:
-    first = scheduler.cached(tmp_path / "cache", job_ids=["1"], now=100.0, max_age=30)
-    slurm.fault("squeue", "fail", "fail")
-    second = scheduler.cached(tmp_path / "cache", job_ids=["1"], now=200.0, max_age=30)
-    assert not second.reachable
-    assert scheduler.saved(tmp_path / "cache") == first
-
-
-def test_how_a_job_ended_is_kept_while_asked_for(
-    without_accounting: FakeSlurm, tmp_path: Path
-) -> None:
-    without_accounting.add("cell", range(2), state="TIMEOUT")
-    without_accounting.add("other", state="FAILED")
-    scheduler.cached(tmp_path / "cache", job_ids=["1", "2"], now=100.0, max_age=0)
-    without_accounting.advance(301)
-    later = scheduler.cached(tmp_path / "cache", job_ids=["1"], now=500.0, max_age=0)
-    assert {i: j.state for i, j in later.jobs.items()} == {"1_0": "timeout", "1_1": "timeout"}
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema_version": 99}', '{"schema_version": 1}'])
-def test_a_cache_that_does_not_read_is_no_cache(tmp_path: Path, text: str) -> None:
-    (tmp_path / "scheduler.json").write_text(text)
-    assert scheduler.saved(tmp_path) is None
-
-
-def test_a_reader_of_anothers_run_root_asks_nothing(
-    slurm: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("os.access", lambda path, mode: False)
-    answer = scheduler.cached(tmp_path / "cache", job_ids=["1"], now=100.0, max_age=0)
-    assert (answer.reachable, answer.is_live("1"), slurm.calls()) == (False, None, [])
-    assert "another user's" in answer.message
-
-
-def test_ten_thousand_jobs_are_read_back(tmp_path: Path) -> None:
-    names = [f"{array}_{task}" for array in range(10) for task in range(1000)]
-    jobs = {i: JobAnswer(i, "cell", "running", True, "n1", "", "0:0", 1.0) for i in names}
-    whole = Answer(1.0, True, ("squeue",), jobs, Limits())
-
-    def listed(argv: Sequence[str]) -> Reply:
-        lines = [f"{i}|RUNNING|0|n1|1|None|cell" for i in names]
-        header = "JOBID|STATE|EXIT_CODE|NODELIST|SUBMIT_TIME|REASON|NAME"
-        return Reply(0, "\n".join([header, *lines]) if argv[0] == "squeue" else "", "")
-
-    scheduler.cached(tmp_path, job_ids=[], now=1.0, max_age=0, run=listed)
-    found = scheduler.saved(tmp_path)
-    assert found is not None
-    assert found.jobs == whole.jobs

@@ -2,7 +2,17 @@
 
 import pytest
 
-from jobs.slurm_text import expand, parse_limits, parse_sacct, parse_squeue, state_of
+from jobs.slurm_text import (
+    Limits,
+    expand,
+    judged,
+    parse_associations,
+    parse_limits,
+    parse_qos,
+    parse_sacct,
+    parse_squeue,
+    state_of,
+)
 from jobs.slurm_text import translate_refusal as translated
 
 SQUEUE = """JOBID|STATE|EXIT_CODE|NODELIST|SUBMIT_TIME|REASON|NAME
@@ -138,7 +148,7 @@ FAILED = "sbatch: error: Batch job submission failed: "
         (
             f"sbatch: error: QOSMaxSubmitJobPerUserLimit\n{FAILED}Job violates accounting/QOS "
             "policy (job submit limit, user's size and/or time limits)",
-            "run `resume` once",
+            "no more queued jobs",
         ),
         (
             f"sbatch: error: QOSMaxCpuPerJobLimit\n{FAILED}Job violates accounting/QOS policy "
@@ -156,3 +166,39 @@ def test_refusals_keep_their_words_and_gain_a_meaning(said: str, meaning: str) -
     lines = translated(f"bypass: {said}" if not said.startswith("sbatch") else said).splitlines()
     assert lines[: len(said.splitlines())] == said.splitlines()
     assert meaning in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("said", "meaning"),
+    [
+        ("QOSMaxSubmitJobPerUserLimit", "limit"),
+        ("AssocMaxSubmitJobLimit", "limit"),
+        ("AssocGrpSubmitJobsLimit", "limit"),
+        ("Slurm temporarily unable to accept job, sleeping and retrying", "limit"),
+        ("Slurm job queue full, sleeping and retrying", "limit"),
+        (f"{FAILED}Invalid job array specification", "long"),
+        (f"{FAILED}Socket timed out on send/recv operation", "doubt"),
+        (f"{FAILED}Unable to contact slurm controller (connect failure)", "doubt"),
+        (f"{FAILED}Zero Bytes were transmitted or received", "doubt"),
+        ("QOSMaxCpuPerJobLimit", "final"),
+        (f"{FAILED}Requested time limit is invalid (missing or exceeds some limit)", "final"),
+        ("sbatch: error: invalid partition specified: nowhere", "final"),
+        ("", "final"),
+    ],
+)
+def test_complaints_are_judged(said: str, meaning: str) -> None:
+    assert judged(said) == meaning
+
+
+def test_limits_on_queued_jobs() -> None:
+    jobs, usual = parse_associations("lab||15|\nbig|long|200|50\nfree||||\n")
+    assert jobs == {"lab": 15, "big": 50}
+    assert usual == {"lab": "normal", "big": "long", "free": "normal"}
+    qos = parse_qos("normal|20||\nlong|||\nshort|30|10|\n")
+    assert qos == {"normal": 20, "short": 10}
+    limits = Limits(account_jobs=jobs, account_qos=usual, qos_jobs=qos)
+    assert limits.most_queued(None, None) == (15, "account lab")
+    assert limits.most_queued("free", None) == (20, "QOS normal")
+    assert limits.most_queued("big", None) == (50, "account big")
+    assert limits.most_queued("free", "short") == (10, "QOS short")
+    assert Limits().most_queued(None, None) is None

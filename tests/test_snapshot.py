@@ -50,3 +50,20 @@ def test_an_edit_is_another_snapshot(checkout: Path, tmp_path: Path) -> None:
 
 def test_a_folder_without_git_has_no_commit(tmp_path: Path) -> None:
     assert snapshot.commit(tmp_path) == ""
+
+
+def test_the_hash_alone_copies_nothing(checkout: Path, tmp_path: Path) -> None:
+    root = RunRoot(tmp_path / "runs")
+    root.code.mkdir(parents=True)
+    now = snapshot.current(checkout)
+    assert os.listdir(root.code) == []
+    assert snapshot.take(root, checkout) == now
+
+
+def test_taking_it_again_makes_it_young(checkout: Path, tmp_path: Path) -> None:
+    root = RunRoot(tmp_path / "runs")
+    root.code.mkdir(parents=True)
+    name = snapshot.take(root, checkout)
+    os.utime(root.code / name, (1.0, 1.0))
+    snapshot.take(root, checkout)
+    assert (root.code / name).stat().st_mtime > 1.0

@@ -12,7 +12,8 @@ from jobs.cell_run import CellRun, Job, Stopped
 from jobs.errors import CorruptFile
 from jobs.layout import CellFiles, RunRoot
 from jobs.processes import StopFlag
-from jobs.stage_cell import compute_stages, load_signature
+from jobs.signature_stage import load_signature
+from jobs.stage_cell import compute_stages
 from jobs.train_cell import train
 from snnlib import models, nds
 from snnlib.distributed import World
@@ -22,7 +23,7 @@ from snnlib.spec.data import Dataset, Evaluation
 from snnlib.spec.layers import Conv, Linear, Output, Pool
 from snnlib.spec.model import LayerTable, Model, Small
 from snnlib.spec.neuron import LIF, TALIF, TraceLIF, TraceNeuron
-from snnlib.spec.stage import NDSStage
+from snnlib.spec.stage import GradientsStage, NDSStage, Stage
 from snnlib.spec.training import CleanRegime, TrainingSpec
 from tests.examples import run_root
 from tests.snnlib import ddp_rank
@@ -59,7 +60,7 @@ class Quiet(StopFlag):
         self.up = False
 
 
-def attempt(root: RunRoot, what: TrainingSpec, *stages: NDSStage, number: int = 1) -> CellRun:
+def attempt(root: RunRoot, what: TrainingSpec, *stages: Stage, number: int = 1) -> CellRun:
     """An attempt that is to compute stages, of rank 0 of one."""
     order = {
         "training_id": identity.training_id(what),
@@ -222,3 +223,53 @@ def test_a_child_is_trained_with_the_signature_of_its_parent(root: RunRoot) -> N
     signature = load_signature(parent, ID)
     assert torch.equal(weights["layers.conv_1.neuron.nds"], signature["conv_1"])
     assert torch.equal(weights["layers.FC_1.neuron.nds"], signature["FC_1"])
+
+
+def test_gradients_are_recorded_layer_by_layer(root: RunRoot) -> None:
+    stage = GradientsStage(samples=30)
+    what = spec(Small(neuron=LIF(), time_steps=3))
+    cell, run = trained(root, what), attempt(root, what, stage)
+    compute_stages(run, DATA)
+    record = files.read_json(cell.stage(identity.stage_id(stage)))
+    assert (record["stage"], record["count"]) == (identity.plain(stage), 30)
+    assert record["samples_sha256"] == DATA.test.first(30).fingerprint
+    image, encoder, first, *_, last = record["layers"]
+    assert [layer["name"] for layer in (image, encoder, first, last)] == [
+        *("image", "encoder", "0.layer", "6.layer")
+    ]
+    assert (image["output"]["size"], len(image["output"]["zero"])) == (64, 1)
+    assert "input" not in image
+    assert first["input"]["l2"] == encoder["output"]["l2"]
+    assert len(first["operations"]) == len(encoder["input"]["cosine"]) == 3
+    assert not cell.stage_tensors(identity.stage_id(stage)).exists()
+
+
+def test_stages_of_both_kinds_are_recorded_in_one_attempt(root: RunRoot) -> None:
+    gradients = GradientsStage(split="validation", samples=20)
+    cell, run = trained(root, spec()), attempt(root, spec(), MEMBRANE, gradients)
+    compute_stages(run, DATA)
+    ids = [ID, identity.stage_id(gradients)]
+    assert [event["stage"] for event in events(run, "recorded")] == ids
+    assert sorted(path.stem for path in cell.stages.glob("*.json")) == sorted(ids)
+    before = cell.stage(ids[1]).read_bytes()
+    compute_stages(attempt(root, spec(), MEMBRANE, gradients, number=2), DATA)
+    assert cell.stage(ids[1]).read_bytes() == before
+
+
+def test_a_signal_between_two_stages_leaves_the_first(
+    root: RunRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gradients = GradientsStage(samples=20)
+    cell, run = trained(root, spec()), attempt(root, spec(), MEMBRANE, gradients)
+
+    def say(_run: CellRun, _text: str) -> None:
+        run.job.stop.up = True
+
+    monkeypatch.setattr(CellRun, "say", say)
+    with pytest.raises(Stopped):
+        compute_stages(run, DATA)
+    monkeypatch.undo()
+    monkeypatch.setenv("SPIKEGRID_CODE", "c0de")
+    assert [path.stem for path in cell.stages.glob("*.json")] == [ID]
+    compute_stages(attempt(root, spec(), MEMBRANE, gradients, number=2), DATA)
+    assert cell.stage(identity.stage_id(gradients)).exists()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import attempts, files, ledger, liveness, processes, records, survey
+from jobs import attempts, chunks, files, ledger, liveness, processes, records, survey
 from jobs.cell import stage_key
 from jobs.index import TICK_NS, Index
 from jobs.layout import CellFiles, RunRoot
@@ -36,8 +36,8 @@ def job(job_id: str, state: str, *, live: bool, name: str = "job-1-000") -> JobA
 
 def sent(root: RunRoot) -> None:
     paths = submission(root, [cell(0), cell(1)])
-    ledger.intend(paths, 0, 150.0)
-    ledger.sent(paths, 0, "77", [0, 1], 151.0)
+    chunks.intend(paths, 0, 150.0)
+    chunks.sent(paths, 0, "77", [0, 1], 151.0)
 
 
 def test_progress_reads_what_stands(tmp_path: Path) -> None:
@@ -215,27 +215,11 @@ def test_a_claimed_cell_of_a_running_job_runs(tmp_path: Path) -> None:
     assert held[cell(0).training_id].state == "running"
 
 
-@pytest.mark.parametrize(
-    ("age", "named", "live"), [(10.0, False, True), (700.0, False, False), (700.0, True, True)]
-)
-def test_an_intent_without_an_id_from_another_host(
-    tmp_path: Path, age: float, named: bool, live: bool
-) -> None:
-    root = run_root(tmp_path)
-    paths = submission(root, [ONE])
-    ledger.intend(paths, 0, 100.0)
-    (found,) = liveness.submissions(root)
-    found = replace(found, launcher=processes.Process.of(ELSEWHERE))
-    told = answer(*[job("5", "pending", live=True)] * named)
-    held = liveness.live([found], {}, told, found.at + age)
-    assert bool(held) is live
-
-
 def test_a_refused_chunk_holds_nothing(tmp_path: Path) -> None:
     root = run_root(tmp_path)
     paths = submission(root, [ONE])
-    ledger.intend(paths, 0, 100.0)
-    ledger.refused(paths, 0, "invalid partition", 101.0)
+    chunks.intend(paths, 0, 100.0)
+    chunks.refused(paths, 0, "invalid partition", 101.0)
     assert liveness.live(liveness.submissions(root), {}, None, 102.0) == {}
 
 
@@ -274,7 +258,8 @@ def test_a_closed_submission_keeps_the_schedulers_last_word(tmp_path: Path) -> N
     claim = {"submission": 1, "task": 0, "job_id": "77_0", "job_name": "job-1-000"}
     attempts.claim(root.cell(ONE.training_id), claim, b"{}")
     told = answer(job("77_0", "timeout", live=False))
-    liveness.close(root, liveness.submissions(root), told, 2000.0)
+    over = liveness.over(liveness.submissions(root), told, 2000.0)
+    liveness.close(root, over, told)
     assert liveness.closed(root) == {1}
     known = survey.progress(root, [ONE], Index(root))
     later = liveness.explained(root, known, {}, answer(at=9000.0))
@@ -284,7 +269,7 @@ def test_a_closed_submission_keeps_the_schedulers_last_word(tmp_path: Path) -> N
 def test_an_open_submission_stays_open(tmp_path: Path) -> None:
     root = run_root(tmp_path)
     sent(root)
-    liveness.close(root, liveness.submissions(root), None, 2000.0)
+    liveness.close(root, liveness.over(liveness.submissions(root), None, 2000.0), None)
     assert liveness.closed(root) == frozenset()
     assert os.listdir(root.cache) == []
     assert list(files.read_lines(root.closed)) == []
@@ -319,7 +304,7 @@ def test_every_silent_end_of_a_cancelled_submission_is_a_cancel(tmp_path: Path) 
 def test_a_skipped_task_that_runs_all_the_same_is_live(tmp_path: Path) -> None:
     root = run_root(tmp_path)
     paths = submission(root, [ONE], "local")
-    ledger.intend(paths, 0, 1.0)
+    chunks.intend(paths, 0, 1.0)
     ledger.started(paths, 0, processes.this(), "", 1.0)
     ledger.skip(paths, 0, "taken first")
     held = liveness.live(liveness.submissions(root), {}, None, 2.0)

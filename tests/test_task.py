@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import attempts, identity, ledger, records, task
+from jobs import attempts, holds, identity, ledger, records, task
 from jobs.layout import RunRoot
 from jobs.request import work_order
 from jobs.task import TaskRun, obstacle
@@ -86,6 +86,42 @@ def test_a_living_attempt_is_an_obstacle(root: RunRoot) -> None:
     paths = submission(root, [ONE])
     attempts.claim(root.cell(ONE.training_id), {}, b"{}")
     assert "attempt 1" in str(obstacle(root, paths, 0, ORDER))
+
+
+def test_a_hold_is_an_obstacle_but_not_to_its_canary(root: RunRoot) -> None:
+    paths = submission(root, [ONE, cell(1)])
+    paths.held(1).write_bytes(holds.canary(1, ORDER))
+    assert obstacle(root, paths, 0, ORDER) == f"held (hold 1): waits for its canary {ONE.label}"
+    assert obstacle(root, paths, 1, ORDER) is None
+
+
+def test_a_canary_releases_the_others_once_its_cell_is_recorded(root: RunRoot) -> None:
+    paths = submission(root, [ONE, cell(1)])
+    paths.held(1).write_bytes(holds.canary(0, ORDER))
+    TaskRun(paths.folder, 1, {}).run()
+    assert ledger.read(root, 1).skipped == {1: f"held (hold 1): waits for its canary {ONE.label}"}
+    assert holds.in_force(paths)
+    finish(root, ONE)
+    TaskRun(paths.folder, 0, {}).run()
+    assert holds.in_force(paths) == []
+
+
+def test_other_nodes_of_a_job_obey_a_hold_too(root: RunRoot) -> None:
+    paths = submission(root, [ONE])
+    holds.create(paths, "5 cells failed alike", 1.0)
+    run = TaskRun(paths.folder, 0, {"SLURM_NODEID": "1"})
+    run.run()
+    assert ledger.read(root, 1).skipped == {}
+    assert run.tried == set()
+
+
+def test_a_packed_task_skips_the_rest_for_a_hold(root: RunRoot) -> None:
+    paths = submission(root, [ONE])
+    holds.create(paths, "5 cells failed alike", 1.0)
+    run = TaskRun(paths.folder, 0, {})
+    run.tried = {"another cell"}
+    run.run()
+    assert ledger.read(root, 1).skipped == {0: "held (hold 1): 5 cells failed alike"}
 
 
 def test_only_missing_rows_are_computed(root: RunRoot) -> None:

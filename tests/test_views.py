@@ -8,6 +8,7 @@ import pytest
 from jobs import views
 from jobs.attempts import Attempt
 from jobs.plan import Action, Planned, State
+from snnlib.spec.training import CleanRegime
 from tests.examples import cell
 
 
@@ -27,6 +28,19 @@ def planned(seed: int, state: State) -> Planned:
 )
 def test_labels_are_drawn_together(labels: list[str], text: str) -> None:
     assert views.compressed(labels) == text
+
+
+def test_choice_on_test_images_is_noted_of_what_is_sent() -> None:
+    found = [planned(0, "pending"), planned(1, "pending")]
+    assert views.notes([replace(item, action="train") for item in found]) == []
+    regime = CleanRegime(select="best_test")
+    chosen = [
+        replace(item, cell=replace(item.cell, training=replace(item.cell.training, regime=regime)))
+        for item in found
+    ]
+    assert views.notes(chosen) == []
+    (note,) = views.notes([replace(item, action="train") for item in chosen])
+    assert note.startswith("note: 2 trainings keep the epoch that does best on test images")
 
 
 @pytest.mark.parametrize(

@@ -8,18 +8,18 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from jobs import datasets, finding, ledger, site, situation
+from jobs import datasets, finding, holds, ledger, recall, site, situation
 from jobs.attempts import Attempt
 from jobs.cell import Cell, Manifest
 from jobs.errors import EnvironmentFault, UsageError
 from jobs.finding import Place
 from jobs.index import Index
 from jobs.ledger import Cluster
-from jobs.plan import SENT, Planned
+from jobs.plan import SENT, Planned, with_parents
 from jobs.situation import Situation
 from jobs.snapshot import CHECKOUT
 
@@ -36,7 +36,7 @@ class View:
     """A manifest's cells and how they stand.
 
     Attributes:
-        index: of the records; saved by commands that may write.
+        index: of the records.
     """
 
     manifest: Manifest
@@ -44,6 +44,11 @@ class View:
     items: tuple[Planned, ...]
     seen: Situation
     index: Index
+
+    def save(self) -> None:
+        """Keep what was learned for the next command; only where this one may write."""
+        self.index.save()
+        recall.save(self.index.root, self.manifest)
 
     @cached_property
     def last(self) -> dict[str, Attempt]:
@@ -84,6 +89,10 @@ def view(
     cells = finding.only(manifest.cells, args.only)
     index = Index(where.root, trust=not getattr(args, "verify", False))
     seen = situation.look(where.root, cells, index, max_age=max_age, now=time.time(), always=always)
+    if args.command == "resume" and args.dry_run:
+        seen = situation.released(seen)
+    known = datasets.mended(where.root, with_parents(cells), seen.known, Path(where.data))
+    seen = replace(seen, known=known)
     items = situation.planned(cells, seen, retry_failed=retry_failed)
     return View(manifest=manifest, cells=tuple(cells), items=tuple(items), seen=seen, index=index)
 
@@ -95,7 +104,7 @@ def manifests(where: Place, name: str | None) -> list[Manifest]:
         UsageError: nothing was submitted yet.
     """
     if name:
-        return [finding.manifest(name, where.root)]
+        return [finding.manifest(name, where.root, recalled=True)]
     found = finding.submitted(where.root)
     if not found:
         raise UsageError(
@@ -112,7 +121,7 @@ def cell(where: Place, name: str, manifest: str | None) -> tuple[Manifest, Cell]
         UsageError: none or several fit.
     """
     if manifest:
-        pools = [[finding.manifest(manifest, where.root)]]
+        pools = [[finding.manifest(manifest, where.root, recalled=True)]]
     else:
         # what was submitted comes before what merely lies in the checkout
         pools = [finding.submitted(where.root), finding.submitted(where.root, every=True)]
@@ -136,6 +145,13 @@ def queue_is_missing(where: Place, view: View) -> bool:
     from jobs import local  # only where something waits for it
 
     return not local.is_running(where.root)
+
+
+def held_next(where: Place, view: View, *name: str) -> str:
+    """The command that lets go on what is held: by people, or by what is queued already."""
+    found = (holds.in_force(where.root.submission(one.number)) for one in view.seen.found)
+    mend = "mend the cause, then: " if any(found) else ""
+    return f"{mend}{command('resume', *name)}"
 
 
 def command(*words: str) -> str:

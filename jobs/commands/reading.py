@@ -8,7 +8,22 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from jobs import attempts, files, finding, identity, processes, records, views
+from jobs import (
+    attempts,
+    files,
+    finding,
+    groups,
+    identity,
+    ledger,
+    partial,
+    processes,
+    records,
+    stage_story,
+    systems,
+    tombstones,
+    unclaimed,
+    views,
+)
 from jobs.attempts import Attempt
 from jobs.cell import Cell
 from jobs.commands import context
@@ -17,6 +32,7 @@ from jobs.console import Console
 from jobs.errors import UsageError
 from jobs.finding import Place
 from jobs.plan import SENT
+from jobs.tombstones import Grave
 
 FOLLOW_S = 0.3
 
@@ -28,19 +44,37 @@ def status(args: Namespace, console: Console) -> int:
     for manifest in context.manifests(where, args.manifest):
         view = context.view(where, manifest, args, max_age=STATUS_AGE_S)
         if where.root.path.exists():
-            view.index.save()
+            view.save()
         code = max(code, _code(view))
         if args.json:
             documents.append(_document(view))
             continue
         console.data(f"{manifest.name} · {where.root.path}")
         if args.by:
-            console.data(views.grouped(view.items, view.last, args.by))
+            lines = _grouped(where, view, args.by)
+            console.data([*lines, f"next: {_next(where, view, args.manifest)}"])
         else:
             console.data(_status_lines(where, view, args.manifest))
     if args.json:
         console.json({"manifests": documents})
     return code if args.exit_code else 0
+
+
+def _grouped(where: Place, view: View, by: str) -> list[str]:
+    """Cells by state, or failures by cause or node."""
+
+    def log(cause: groups.Cause) -> str:
+        attempt = where.root.cell(cause.training_id).attempt(cause.attempt.number)
+        tail = attempts.tail(attempt) if cause.attempt.claimed else []
+        return tail[-1] if tail else ""
+
+    match by:
+        case "error":
+            return groups.by_error(view.items, view.seen.known, log)
+        case "node":
+            return groups.by_node(view.items, view.seen.known)
+        case _:
+            return groups.by_state(view.items)
 
 
 def _code(view: View) -> int:
@@ -66,20 +100,25 @@ def _status_lines(where: Place, view: View, named: str | None) -> list[str]:
     age = views.age(view.seen.answer, time.time(), needed=slurm)
     if context.queue_is_missing(where, view):
         age = "this machine's queue is not running (killed or rebooted?)"
+    follow = _next(where, view, named)
+    return views.status_text(view.items, view.last, age, follow)
+
+
+def _next(where: Place, view: View, named: str | None) -> str:
+    """The next useful command after a look at the cells."""
     name = [named] if named else []
+    actions = {item.action for item in view.items}
     broken = [i.cell for i in view.items if i.action == "give_up"]
     if broken:
         follow = command("logs", broken[0].training_id[:8])
-        follow += f" · mend the cause, then: {command('resume', *name, '--failed')}"
-    elif any(i.action in SENT for i in view.items) or context.queue_is_missing(where, view):
-        follow = command("resume", *name)
-    elif any(i.action == "wait" for i in view.items):
-        follow = command("status", *name)
-    elif views.finished(view.items):
-        follow = command("collect")
-    else:
-        follow = command("resume", *name)
-    return views.status_text(view.items, view.last, age, follow)
+        return f"{follow} · mend the cause, then: {command('resume', *name, '--failed')}"
+    if "held" in actions:
+        return context.held_next(where, view, *name)
+    if actions & SENT or context.queue_is_missing(where, view):
+        return command("resume", *name)
+    if "wait" in actions:
+        return command("status", *name)
+    return command("collect") if views.finished(view.items) else command("resume", *name)
 
 
 def logs(args: Namespace, console: Console) -> int:
@@ -88,13 +127,25 @@ def logs(args: Namespace, console: Console) -> int:
     _, cell = context.cell(where, args.cell, args.manifest)
     paths = where.root.cell(cell.training_id)
     tried = [attempts.read(paths, number) for number in attempts.numbers(paths)]
-    chosen = _attempt(tried, args, cell)
+    claimed = [one for one in tried if one.claimed]
+    if not claimed and _unclaimed_log(where, cell, console):
+        return 0
+    chosen = _attempt(claimed, args, cell)
     log = paths.attempt(chosen.number).log(args.rank)
     if not log.exists():
         _explain_absent_log(where, chosen, args.rank, log, console)
     console.note(f"{cell.label} attempt {chosen.number} rank {args.rank}: {log}")
     _print_log(log, chosen, console, follow=args.follow, ended=paths.attempt(chosen.number).end)
     return 0
+
+
+def _unclaimed_log(where: Place, cell: Cell, console: Console) -> bool:
+    """Print what is kept of the last job that ended before it claimed a cell, if there is one."""
+    found = unclaimed.of_training(where.root, cell.training_id, ledger.numbers(where.root))
+    for death in found[-1:]:
+        console.note(f"{cell.label} job {death.job_id}: {death.reason}")
+        console.data(death.tail)
+    return bool(found)
 
 
 def _explain_absent_log(
@@ -155,17 +206,32 @@ def _story(where: Place, cell: Cell) -> dict[str, Any]:
     tried = [attempts.read(paths, number) for number in attempts.numbers(paths)]
     found = list(records.valid(paths))
     training = files.read_json(paths.training) if paths.training.exists() else None
+    spec = identity.plain(cell.training)
+    grave = tombstones.graves(where.root).get(cell.training_id, Grave())
     return {
         "training_id": cell.training_id,
         "label": cell.label,
         "folder": str(paths.folder),
-        "spec": identity.plain(cell.training),
+        "faithful": systems.of_training(spec),
+        "spec": spec,
         "training": training and {k: v for k, v in training.items() if k != "history"},
-        "attempts": [{k: v for k, v in vars(a).items() if k != "process"} for a in tried],
+        "attempts": [
+            {
+                **{k: v for k, v in vars(a).items() if k != "process"},
+                "progress": partial.progress(files.read_lines(paths.attempt(a.number).events)),
+            }
+            for a in tried
+            if a.claimed or a.number > grave.fence
+        ],
+        "invalidated": [
+            {**tombstones.story(where.root, stone), "kept": str(paths.invalidated / stone.place)}
+            for stone in grave.stones
+        ],
         "rows": [
             {
                 "attack": record.attack["name"],
                 "attack_id": record.attack_id,
+                "faithful": systems.of_result(spec, record.attack),
                 "space": record.attack.get("space"),
                 "surrogate": views.flat(record.attack.get("surrogate")),
                 "epsilon": str(row.epsilon),
@@ -178,18 +244,20 @@ def _story(where: Place, cell: Cell) -> dict[str, Any]:
             for path, record in found
             for row in record.rows
         ],
+        "stages": stage_story.told(paths),
     }
 
 
 def _story_lines(story: dict[str, Any]) -> list[str]:
     lines = [f"{story['training_id']} {story['label']}", f"  folder    {story['folder']}"]
+    if story["faithful"]:
+        lines.append(f"  faithful  {story['faithful']}, its faults included")
     for key, value in story["spec"].items():
         lines.append(f"  {key:<9} {views.flat(value)}")
     training = story["training"]
     if training:
         lines.append(
-            f"trained   {training['steps']:,} steps, best epoch {training['best_epoch']} with "
-            f"{training['validation_correct']}/{training['validation_total']} on validation · "
+            f"trained   {training['steps']:,} steps, {_kept(training, story['spec'])} · "
             f"weights sha256 {training['model_sha256'][:16]} · {training['measured']['promise']}"
         )
     else:
@@ -197,20 +265,41 @@ def _story_lines(story: dict[str, Any]) -> list[str]:
     for tried in story["attempts"]:
         state = tried["state"] or "no word of its end"
         reason = f" · {tried['reason']}" if tried["reason"] else ""
+        reason += f" · {tried['progress']}" if tried["progress"] else ""
         job = f" job {tried['job_id']}" if tried["job_id"] else ""
         lines.append(
             f"attempt {tried['number']}: {state}{reason} · {tried['seconds']:.0f} s on "
             f"{tried['host']}{job} · submission {tried['submission']}"
         )
+    lines += map(_invalidated, story["invalidated"])
     rows = sorted(story["rows"], key=_order)
     lines += [f"  {views.row_text(row)}" for row in rows]
     if rows:
         lines.append("  [95 % Wilson interval over samples]")
+    lines += map(stage_story.text, story["stages"])
     return [*lines, f"next: {command('logs', story['training_id'][:8])}"]
+
+
+def _invalidated(told: dict[str, Any]) -> str:
+    what = told.get("attack") or "all before"
+    at = time.strftime("%Y-%m-%d %H:%M", time.localtime(told.get("at", 0.0)))
+    rows = views.count(told.get("rows", 0), "row")
+    by, why = told.get("by", "?"), told.get("reason", "")
+    return f"invalidated {at} by {by}: {what} ({rows}) · {why} · kept in {told['kept']}"
 
 
 def _order(row: dict[str, Any]) -> tuple[bool, str, str, Fraction]:
     return row["attack"] != "clean", row["attack"], row["attack_id"], Fraction(row["epsilon"])
+
+
+def _kept(training: dict[str, Any], spec: dict[str, Any]) -> str:
+    """Which epoch's network was kept, and what chose it."""
+    select, total = spec["regime"]["select"], training["validation_total"]
+    if not total:
+        return f"last epoch {training['best_epoch']}"
+    kept = f"{'last' if select == 'last' else 'best'} epoch {training['best_epoch']}"
+    judges = "test images" if select == "best_test" else "validation"
+    return f"{kept} with {training['validation_correct']}/{total} on {judges}"
 
 
 def explain(args: Namespace, console: Console) -> int:
@@ -220,12 +309,12 @@ def explain(args: Namespace, console: Console) -> int:
     found = identity.differences(a.training, b.training)
     own = [
         (key, x, y)
-        for key in ("attacks", "epsilons", "evaluation")
+        for key in ("attacks", "epsilons", "evaluation", "stages")
         for key, x, y in identity.differences(
             {key: identity.plain(getattr(a, key))}, {key: identity.plain(getattr(b, key))}
         )
     ]
-    lines = [f"{cell.training_id} {cell.label}" for cell in (a, b)]
+    lines = [f"{cell.training_id} {cell.label}{_repeats(cell)}" for cell in (a, b)]
     lines += [f"  {key}: {views.flat(x)} → {views.flat(y)}" for key, x, y in found]
     if not found:
         lines.append("  the same training: they share a checkpoint")
@@ -235,6 +324,11 @@ def explain(args: Namespace, console: Console) -> int:
     ]
     console.data(lines)
     return 0
+
+
+def _repeats(cell: Cell) -> str:
+    system = systems.of_training(identity.plain(cell.training))
+    return f" · faithful {system}" if system else ""
 
 
 def schema(args: Namespace, console: Console) -> int:
@@ -249,15 +343,22 @@ def schema(args: Namespace, console: Console) -> int:
 def doctor(args: Namespace, console: Console) -> int:
     """Check what spikegrid needs of this machine, cluster and filesystem."""
     from jobs import doctor as checks
+    from jobs import needs
 
     where = finding.place(args.root, args.data, checks.site_or_empty(os.environ), os.environ)
     console.progress("asking Python, torch, SLURM and the filesystem …")
-    found = checks.examine(where.root.path, Path(where.data), env=os.environ)
+    need = None
+    if args.manifest:
+        args.only = None
+        manifest = finding.manifest(args.manifest, where.root)
+        view = context.view(where, manifest, args, max_age=None)
+        need = needs.of(where.root, manifest.name, view.items)
+    found = checks.examine(where.root.path, Path(where.data), env=os.environ, need=need)
     marks = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
     for one in found:
-        console.data(f"{marks[one.status]}  {one.name:<14} {one.found}")
+        console.data(f"{marks[one.status]}  {one.name:<16} {one.found}")
         if one.way_out:
-            console.data(f"      {'':<14} → {one.way_out}")
+            console.data(f"      {'':<16} → {one.way_out}")
     failed = any(one.status == "fail" for one in found)
     follow = command("doctor") if failed else command("plan", "quickstart")
     console.data(f"next: {follow}")

@@ -2,11 +2,11 @@
 
 import shlex
 import subprocess
-import sys
 import time
 from argparse import Namespace
+from collections.abc import Mapping
 
-from jobs import finding, ledger, request, sending, views
+from jobs import codes, finding, holds, ledger, liveness, request, sending, views
 from jobs.cell import Manifest
 from jobs.commands import context
 from jobs.commands.context import View, command
@@ -16,7 +16,10 @@ from jobs.errors import EnvironmentFault, UsageError
 from jobs.finding import Place
 from jobs.ledger import Cluster
 from jobs.plan import SENT
+from jobs.queueing import Pushed
 from jobs.sending import Options, Sent
+from jobs.site import Profile
+from jobs.slurm_text import Limits
 
 ASK_FROM = 10
 """Destructive commands over more cells than this ask first."""
@@ -33,7 +36,9 @@ def plan(args: Namespace, console: Console) -> int:
         cells = [views.as_data(i, view.last.get(i.cell.training_id)) for i in view.items]
         console.json({"manifest": view.manifest.name, "cells": cells})
         return 0
-    console.data(_described(view, where, Options(cluster="slurm", limit=args.limit)))
+    older = codes.chosen(where.root, view.items, view.seen.known, args.code)
+    options = Options(cluster="slurm", limit=args.limit, codes=older)
+    console.data(_described(view, where, options))
     sent = any(item.action in SENT for item in view.items)
     only = ["--only", args.only] if args.only else []
     follow = command("submit" if sent else "status", args.manifest, *only)
@@ -77,7 +82,7 @@ def cancel(args: Namespace, console: Console) -> int:
         console.data("nothing of it is queued or running")
         return 0
     many = views.count(len(wanted), "cell")
-    if len(wanted) > ASK_FROM and not args.yes and not _agreed(f"cancel {many}?", console):
+    if len(wanted) > ASK_FROM and not args.yes and not console.agreed(f"cancel {many}?"):
         return 1
     sending.cancel(where.root, {n: sorted(tasks) for n, tasks in chosen.items()}, _run)
     if others := len(ending - wanted):
@@ -87,15 +92,6 @@ def cancel(args: Namespace, console: Console) -> int:
     console.data(f"cancelled {many}; running ones save a checkpoint first")
     console.data(f"next: {command('resume', *filter(None, [args.manifest]))}")
     return 0
-
-
-def _agreed(question: str, console: Console) -> bool:
-    """Ask; only "y" or "yes" is agreement, and without a terminal there is none."""
-    if not sys.stdin.isatty():
-        console.note(f"{question} add --yes")
-        return False
-    console.note(f"{question} [y/N]")
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
 def _run(argv: list[str]) -> None:
@@ -117,16 +113,28 @@ def _described(view: View, where: Place, options: Options) -> list[str]:
         views.files_estimate(view.items),
         views.age(answer, time.time(), needed=slurm or answer is not None),
     ]
-    if answer and answer.limits.max_array_size:
-        details.append(f"MaxArraySize {answer.limits.max_array_size:,}")
+    if answer:
+        details.append(_limits(answer.limits, where.site.profile(None)))
     prefix = ledger.job_prefix(where.root)
-    return views.plan_text(view.manifest.name, view.items, made, requested(prefix), details)
+    text = views.plan_text(view.manifest.name, view.items, made, requested(prefix), details)
+    older = codes.told(where.root, options.codes)
+    return [*text, *views.notes(view.items), *older]
+
+
+def _limits(limits: Limits, profile: Profile) -> str:
+    """What the cluster allows a user of a profile."""
+    words = [f"MaxArraySize {limits.max_array_size:,}"]
+    if most := limits.most_queued(profile.account, profile.qos):
+        words.append(f"MaxSubmitJobs {most[0]:,} ({most[1]})")
+    return ", ".join([*words, f"MaxJobCount {limits.max_job_count:,}"])
 
 
 def _submit(where: Place, manifest: Manifest, args: Namespace, console: Console) -> int:
     retry_failed = getattr(args, "failed", False)
     max_age = None if args.dry_run else 0.0
     chosen = context.cluster(where, manifest.name, args)
+    if args.command == "resume" and not args.dry_run and _release(where, manifest):
+        console.note(f"{manifest.name}: what was held goes on")
     view = context.view(
         where,
         manifest,
@@ -145,6 +153,8 @@ def _submit(where: Place, manifest: Manifest, args: Namespace, console: Console)
         data=where.data,
         python=where.site.python,
         echo=console.echo,
+        canary=getattr(args, "canary", False),
+        codes=codes.chosen(where.root, view.items, view.seen.known, args.code),
     )
     _check_hours(view, where, options, args.max_gpu_hours)
     if args.dry_run:
@@ -154,16 +164,58 @@ def _submit(where: Place, manifest: Manifest, args: Namespace, console: Console)
     answer = view.seen.answer
     if answer is not None and not answer.reachable:
         console.note(f"scheduler: {answer.message}; cells whose job is unknown wait")
+    for line in codes.told(where.root, options.codes):
+        console.note(line.strip())
+    if chosen == "slurm" and (before := sending.push_waiting(where.root, manifest.name, view.seen)):
+        console.note("\n".join(_pushed_lines(before)))
+        view = context.view(where, manifest, args, max_age=0.0, retry_failed=retry_failed)
     sent = sending.send(where.root, view.manifest, view.items, view.seen, where.site, options)
-    view.index.save()
+    view.save()
     console.data(_sent_text(view, sent, chosen))
+    if sent is not None and sent.held:
+        console.note(_held_text(sent, where, view))
     sending.go_on(where.root, view.seen)
     if args.wait or chosen == "debug":
         code = wait(where, view.manifest, args, console)
         # children of what was just trained can go now; nothing else is tried again here
         return _submit(where, manifest, args, console) if _freed(where, view, args) else code
-    console.data(f"next: {command('status', args.manifest or manifest.name)}")
+    held = any(item.action == "held" for item in view.items)
+    name = args.manifest or manifest.name
+    follow = context.held_next(where, view, name) if held else command("status", name)
+    console.data(f"next: {follow}")
     return 0
+
+
+def _pushed_lines(before: Mapping[int, Pushed]) -> list[str]:
+    """What was sent of earlier submissions, and what stopped it."""
+    lines = []
+    for number, pushed in before.items():
+        jobs = f"sent what waited, as job {', '.join(pushed.job_ids)}"
+        lines.append(f"submission {number}: {jobs if pushed.job_ids else 'sent nothing more'}")
+        lines += [f"  {line}" for line in pushed.words.splitlines()]
+    return lines
+
+
+def _held_text(sent: Sent, where: Place, view: View) -> str:
+    """Why tasks were not sent, in sbatch's words and in ours, and who sends them."""
+    profile, answer = where.site.profile(None), view.seen.answer
+    most = answer.limits.most_queued(profile.account, profile.qos) if answer else None
+    lines = sent.words.splitlines()
+    if most and lines:
+        lines[-1] = f"your {most[1]} allows {views.count(most[0], 'queued job')}"
+    held = views.count(sent.held, "task")
+    rest = "ending jobs send the rest where nodes have sbatch, and `resume` does at any time"
+    return "\n".join([*lines[:-1], f"{'; '.join([*lines[-1:], held])} held: {rest}"])
+
+
+def _release(where: Place, manifest: Manifest) -> int:
+    """Let go on what is held of a manifest; how many holds that were."""
+    wanted = {cell.training_id for cell in manifest.cells}
+    return sum(
+        holds.release(where.root.submission(submission.number), time.time())
+        for submission in liveness.submissions(where.root, liveness.closed(where.root))
+        if submission.manifest == manifest.name or wanted & submission.cells.keys()
+    )
 
 
 def _freed(where: Place, before: View, args: Namespace) -> bool:
@@ -190,6 +242,7 @@ def _sent_text(view: View, sent: Sent | None, cluster: Cluster) -> list[str]:
     waiting = sum(item.action == "wait" for item in view.items)
     blocked = sum(item.action == "blocked" and not item.follows for item in view.items)
     following = sum(item.follows > 0 for item in view.items)
+    held = sum(item.action == "held" for item in view.items)
     done = sum(item.action == "done" for item in view.items)
     given_up = sum(item.action == "give_up" for item in view.items)
     rest = [
@@ -198,17 +251,19 @@ def _sent_text(view: View, sent: Sent | None, cluster: Cluster) -> list[str]:
             (waiting, "on the way"),
             (following, "of them after their parents"),
             (blocked, "waiting for parents that were not sent"),
+            (held, "held"),
             (done, "done"),
             (given_up, "given up"),
         )
         if number
     ]
     others = f" · {', '.join(rest)}" if rest else ""
+    why = views.held(view.items)
     if sent is None:
-        return [f"{view.manifest.name}: nothing to send{others}"]
+        return [f"{view.manifest.name}: nothing to send{others}", *why]
     jobs = f" as job {', '.join(sent.job_ids)}" if sent.job_ids else ""
     where = {"slurm": "SLURM", "local": "this machine's queue", "debug": "the foreground"}
     line = f"sent {views.count(sent.tasks, 'task')} to {where[cluster]}{jobs}"
     if sent.dropped:
         line += f" ({sent.dropped} taken by another submission)"
-    return [f"{view.manifest.name}: {line} · submission {sent.paths.number}{others}"]
+    return [f"{view.manifest.name}: {line} · submission {sent.paths.number}{others}", *why]

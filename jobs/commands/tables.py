@@ -44,6 +44,8 @@ def collect_and_show(
     console.done()
     for warning in collected.warnings:
         console.note(f"warning: {warning}")
+    for line in collected.invalid:
+        console.note(f"left out: {line}")
     if not quiet:
         console.data(collected_text(collected).split("\n"))
     if picture:
@@ -56,4 +58,5 @@ def collect_and_show(
         "rows": dict(collected.counts),
         "added": dict(collected.added),
         "warnings": list(collected.warnings),
+        "invalid": list(collected.invalid),
     }

@@ -4,7 +4,7 @@ import time
 from argparse import Namespace
 from collections import Counter
 
-from jobs import attempts, files, local, views
+from jobs import attempts, files, ledger, local, partial, views
 from jobs.cell import Manifest
 from jobs.commands import context
 from jobs.commands.context import View, command
@@ -51,13 +51,21 @@ def wait(
 def _until_still(where: Place, manifest: Manifest, args: Namespace, console: Console) -> View:
     while True:
         view = context.view(where, manifest, args, max_age=SLURM_POLL_S)
-        if not any(item.state in ON_THE_WAY for item in view.items):
+        if not any(item.state in ON_THE_WAY for item in view.items) and not _ending(where, view):
             return view
         if context.queue_is_missing(where, view):
             local.ensure_running(where.root)
         console.progress(_progress(where, view))
         slurm = any(submission.cluster == "slurm" for submission in view.seen.found)
         time.sleep(SLURM_POLL_S if slurm else LOCAL_POLL_S)
+
+
+def _ending(where: Place, view: View) -> bool:
+    """Whether jobs that still end may send what is held."""
+    if view.seen.answer is None or not any(item.action == "held" for item in view.items):
+        return False
+    mine = ledger.job_prefix(where.root)
+    return any(job.live and job.name.startswith(mine) for job in view.seen.answer.jobs.values())
 
 
 def _progress(where: Place, view: View) -> str:
@@ -72,14 +80,18 @@ def _progress(where: Place, view: View) -> str:
 
 
 def epoch(where: Place, training_id: str) -> str:
-    """How far the last attempt of a training is, by its own metrics."""
+    """How far the last attempt of a training is, by its own metrics and events."""
     cell = where.root.cell(training_id)
     if cell.training.exists():
-        return "attacking"
+        newest = attempts.numbers(cell)[-1:]
+        events = (line for n in newest for line in files.read_lines(cell.attempt(n).events))
+        return partial.progress(events) or "attacking"
     for number in reversed(attempts.numbers(cell)):
         lines = list(files.read_lines(cell.attempt(number).metrics))
         if lines:
             last = lines[-1]
+            if not last["validation_total"]:
+                return f"epoch {last['epoch']}"
             share = last["validation_correct"] / last["validation_total"]
             return f"epoch {last['epoch']} ({share:.0%} on validation)"
     return ""

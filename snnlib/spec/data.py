@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from snnlib.spec.values import PositiveInt, Seed, Spec
+from snnlib.spec.values import NaturalInt, PositiveInt, Seed, Spec
 
 DatasetName = Literal["digits", "mnist", "fashion_mnist", "svhn", "cifar10", "cifar100"]
-Augmentation = Literal["none", "shift", "flip", "crop", "crop_flip"]
+Augmentation = Literal["none", "shift", "flip", "crop", "crop_flip", "trivial", "crop_flip_trivial"]
 Split = Literal["test", "validation"]
 
 SHAPES: dict[DatasetName, tuple[int, int, int]] = {
@@ -60,14 +60,16 @@ class Dataset(Spec):
     Attributes:
         name: the dataset.
         augment: random transformation of training images; `shift` moves by up to one pixel, `crop`
-            by up to four, with black at the border; `flip` mirrors left and right every other time.
+            by up to four, with black at the border; `flip` mirrors left and right every other time;
+            `trivial` is TrivialAugmentWide, one of 14 operations at one of 31 strengths.
         validation: samples of the published training set that are kept for validation; the usual
-            number when unset, and unset when the usual number is written.
+            number when unset, and unset when the usual number is written. With 0 the network learns
+            from all of them, and nothing is left to choose an epoch by.
     """
 
     name: DatasetName
     augment: Augmentation = "none"
-    validation: PositiveInt | None = None
+    validation: NaturalInt | None = None
 
     def __post_init__(self) -> None:
         # one training, one id: the usual number is the same data as none at all
@@ -85,10 +87,10 @@ def sizes(dataset: Dataset) -> dict[str, int]:
     kept = dataset.validation
     if kept is None:
         return usual
-    if not FILES[dataset.name]:
+    if kept and not FILES[dataset.name]:
         raise ValueError(
             f"'{dataset.name}' comes split, with {usual['validation']} samples for validation; "
-            "leave the key out"
+            "leave the key out, or write 0 to train on them too"
         )
     whole = usual["train"] + usual["validation"]
     if kept >= whole:

@@ -5,11 +5,12 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from snnlib.spec.attack import FGSM, PGD, InnerAttack
 from snnlib.spec.data import Dataset
 from snnlib.spec.model import Model
+from snnlib.spec.neuron import TALIF
 from snnlib.spec.values import (
     Bool,
     Checkpoint,
@@ -28,6 +29,49 @@ Loss = Literal["cross_entropy", "kernel"]
 Precision = Literal["fp32", "tf32", "bf16"]
 Select = Literal["last", "best_val", "best_test"]
 AttackMode = Literal["eval", "train"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Local(Spec):
+    """Batch normalisation by parts of the global batch.
+
+    Attributes:
+        local: number of shards, each normalised by statistics of its own.
+    """
+
+    local: int
+
+
+def _batch_norm(value: object) -> object:
+    """One shard is the whole batch, so `{local: 1}` and `sync` are one identity."""
+    if value == "sync" or isinstance(value, Local):
+        return value
+    shards = value["local"] if isinstance(value, dict) and value.keys() == {"local"} else None
+    if isinstance(shards, bool) or not isinstance(shards, int) or shards < 1:
+        raise ValueError(
+            "expected sync, or a number of shards that have statistics of their own, "
+            "such as {local: 4}"
+        )
+    return "sync" if shards == 1 else Local(local=shards)
+
+
+BatchNorm = Annotated[
+    Literal["sync"] | Local,
+    BeforeValidator(_batch_norm),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": ["sync"]},
+                {
+                    "type": "object",
+                    "properties": {"local": {"type": "integer", "minimum": 1}},
+                    "required": ["local"],
+                    "additionalProperties": False,
+                },
+            ]
+        }
+    ),
+]
 
 
 class Adversary(NamedTuple):
@@ -75,6 +119,9 @@ class _Regime(Spec):
         precision: of convolutions and linear layers in training: `fp32`, `tf32` (10 bits of
             mantissa in their products, on GPUs that have it), or `bf16` (autocast; neurons stay
             fp32). Attacks, inner ones too, validation and evaluation are always fp32.
+        batch_norm: whose statistics normalise in training: `sync`, those of the whole batch,
+            however many processes share it; `{local: N}`, those of each of N equal shards, as N
+            processes do that do not share them (any number of processes that divides N may).
         clip_grad_norm: bound of the norm of all gradients together; none when unset.
         weight_clip: bound of every weight of convolutions and linear layers; none when unset.
         select: the network kept is that of the `last` epoch, or of the best on the validation
@@ -94,10 +141,16 @@ class _Regime(Spec):
     t_max: PositiveInt | None = None
     loss: Loss = "cross_entropy"
     precision: Precision = "fp32"
+    batch_norm: BatchNorm = "sync"
     clip_grad_norm: PositiveReal | None = None
     weight_clip: PositiveReal | None = None
     select: Select = "best_val"
     start: Start | None = None
+
+    @property
+    def shards(self) -> int:
+        """Parts of the global batch that are normalised by statistics of their own."""
+        return self.batch_norm.local if isinstance(self.batch_norm, Local) else 1
 
     @property
     def adversary(self) -> Adversary | None:
@@ -246,3 +299,19 @@ class TrainingSpec(Spec):
     seed: Seed = 0
     start: str | None = None
     nds: str | None = None
+
+    def obstacle(self, processes: int) -> str:
+        """Why so many processes would train another network, or nothing."""
+        shards, neuron = self.regime.shards, self.model.neuron
+        if shards > 1 and shards % processes:
+            known = ", ".join(str(n) for n in range(1, shards + 1) if shards % n == 0)
+            message = f"{processes} processes do not divide the {shards} shards"
+            return f"{message} of regime.batch_norm; take one of {known} processes"
+        if isinstance(neuron, TALIF) and neuron.theta_gradient == "batch" and processes != shards:
+            own = f"{{local: {processes}}}" if processes > 1 else "sync"
+            return (
+                "theta_gradient 'batch' rests on means over each process's part of the batch, so "
+                f"regime.batch_norm asks for as many processes as shards, {shards}, not "
+                f"{processes}; write theta_gradient: sample, or batch_norm: {own}"
+            )
+        return ""

@@ -140,6 +140,7 @@ def _epsilon(value: object) -> Fraction:
 
 
 PositiveInt = Annotated[int, Field(strict=True, ge=1)]
+NaturalInt = Annotated[int, Field(strict=True, ge=0)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
 Bool = Annotated[bool, Field(strict=True)]
 _REAL_SCHEMA = WithJsonSchema({"type": "number"})

@@ -116,7 +116,7 @@ class SyntheticRoot:
     def tombstone(self, *ids: str) -> None:
         """Invalidate a training, or one attack on it."""
         self.root.invalidated.mkdir(exist_ok=True)
-        path = self.root.invalidated / f"{'-'.join(ids)}.json"
+        path = self.root.tombstone("-".join([*ids, "0002"]))
         path.write_text(json.dumps({"reason": "wrong data", "at": 1.0}))
 
 

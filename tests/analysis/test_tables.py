@@ -77,7 +77,10 @@ def test_a_flipped_bit_is_refused_or_harmless(
     ("table", "message"),
     [
         ("results", r"results\.parquet: there is no table yet; run `python launch\.py collect`"),
-        ("result", r"'result' is not a table \(choose results, trainings, attempts, samples\)"),
+        (
+            "result",
+            r"'result' is not a table \(choose results, trainings, attempts, samples, gradients\)",
+        ),
     ],
 )
 def test_absent_tables_name_the_way_out(tmp_path: Path, table: TableName, message: str) -> None:

@@ -19,12 +19,15 @@ from tests.bench.measure import Measurement
 BENCHES = {
     "help": "launcher.help_text",
     "grid": "launcher.grid",
-    "growth": "launcher.growth",
+    "growth": "growth.table",
     "submit": "submission.to_slurm",
+    "resume": "submission.resumed",
     "loader": "loader.inputs",
     "gradobf": "gradobf.side_by_side",
     "hosnn": "hosnn.steps",
     "nds": "nds.against_evaluation",
+    "checkpoint": "checkpoint.beside_a_plain_write",
+    "ddp": "ddp.two_ranks",
 }
 """By name; one module for each subject, imported when its turn comes.
 

@@ -5,6 +5,7 @@ Every cell is trained, and half of its rows are recorded (`tests.bench.write_roo
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -41,6 +42,9 @@ grid:
 """
 
 
+_LEAN = re.compile(r', "2/255".*(?=\])|, \{name: pgd.*(?=\])')
+
+
 @dataclass(frozen=True)
 class Root:
     """A run root and the manifest of its cells."""
@@ -50,10 +54,11 @@ class Root:
     cells: int
 
 
-def manifest(folder: Path, cells: int) -> Path:
-    """The manifest of a grid of so many cells, written into a folder."""
-    path = folder / f"bench-{cells}.yaml"
-    path.write_text(_MANIFEST.replace("SEEDS", str(cells // VARIANTS)))
+def manifest(folder: Path, cells: int, *, lean: bool = False) -> Path:
+    """The manifest of a grid of so many cells, written into a folder; with one attack if lean."""
+    path = folder / f"bench-{cells}{'-lean' * lean}.yaml"
+    text = _MANIFEST.replace("SEEDS", str(cells // VARIANTS))
+    path.write_text(_LEAN.sub("", text) if lean else text)
     return path
 
 
@@ -68,13 +73,28 @@ def kept() -> Path:
 
 def ready(cells: int) -> Root:
     """The root of so many cells, written now if it is not kept from before."""
+    folder = _folder()
+    return _written(Root(folder / f"runs-{cells}", manifest(folder, cells), cells))
+
+
+def finished(cells: int, missing: int) -> Root:
+    """The root of so many cells with one attack each, all recorded but for those never begun."""
+    folder = _folder()
+    path = folder / f"runs-{cells}-without-{missing}"
+    return _written(Root(path, manifest(folder, cells, lean=True), cells), str(missing))
+
+
+def _folder() -> Path:
     folder = kept()
     folder.mkdir(mode=0o700, exist_ok=True)
-    root = Root(folder / f"runs-{cells}", manifest(folder, cells), cells)
+    return folder
+
+
+def _written(root: Root, *options: str) -> Root:
     if not (root.path / _READY).exists():
         shutil.rmtree(root.path, ignore_errors=True)
         # a process of its own: its memory would count as that of every later child
         command = [sys.executable, "-m", "tests.bench.write_root", str(root.manifest)]
-        subprocess.run([*command, str(root.path)], check=True, cwd=REPOSITORY)
+        subprocess.run([*command, str(root.path), *options], check=True, cwd=REPOSITORY)
         (root.path / _READY).touch()
     return root

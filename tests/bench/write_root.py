@@ -1,11 +1,13 @@
 """Write a run root whose cells are all trained, with half of their rows recorded.
 
-    python -m tests.bench.write_root MANIFEST FOLDER
+    python -m tests.bench.write_root MANIFEST FOLDER [MISSING]
 
+With MISSING all rows are recorded instead, but for the last so many cells, which were never begun.
 The project's own modules write it, but nobody waits for the disk.
 """
 
 import sys
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from unittest import mock
@@ -46,16 +48,17 @@ MEASURED = {
 }
 
 
-def write(manifest: Manifest, root: RunRoot) -> None:
+def write(manifest: Manifest, root: RunRoot, missing: int | None = None) -> None:
     """Every cell trained by the first attempt of one submission that is over."""
     with mock.patch("os.fsync"):
         sending.prepare(root)
-        for cell in manifest.cells:
-            _write_cell(cell, root.cell(cell.training_id))
+        for cell in manifest.cells[: len(manifest.cells) - (missing or 0)]:
+            counts = RECORDED if missing is None else [len(cell.epsilons)] * len(cell.attack_ids)
+            _write_cell(cell, root.cell(cell.training_id), counts)
         _write_submission(manifest, root)
 
 
-def _write_cell(cell: Cell, paths: CellFiles) -> None:
+def _write_cell(cell: Cell, paths: CellFiles, counts: Sequence[int]) -> None:
     paths.folder.mkdir(parents=True)
     details = {"job_id": "", "submission": 1, "task": cell.number, "label": cell.label}
     number = attempts.claim(paths, details, identity.canonical(cell.training).encode())
@@ -77,7 +80,7 @@ def _write_cell(cell: Cell, paths: CellFiles) -> None:
         "measured": MEASURED,
     }
     files.create(paths.training, files.dumps(summary))
-    for (attack_id, attack), count in zip(cell.attack_ids.items(), RECORDED, strict=True):
+    for (attack_id, attack), count in zip(cell.attack_ids.items(), counts, strict=True):
         radii = cell.epsilons[:count] if attack.name != "clean" else (Fraction(0),)
         if radii:
             found = _record(cell.training_id, attack_id, identity.plain(attack), radii)
@@ -123,4 +126,5 @@ def _write_submission(manifest: Manifest, root: RunRoot) -> None:
 
 
 if __name__ == "__main__":
-    write(finding.manifest(sys.argv[1]), RunRoot(Path(sys.argv[2])))
+    absent = int(sys.argv[3]) if len(sys.argv) > 3 else None
+    write(finding.manifest(sys.argv[1]), RunRoot(Path(sys.argv[2])), absent)

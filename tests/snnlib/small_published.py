@@ -21,7 +21,7 @@ from snnlib.spec.data import CLASSES, SHAPES, SIZES, DatasetName
 TRAIN, TEST, VALIDATION = 60, 12, 20
 NAMES: tuple[DatasetName, ...] = ("mnist", "fashion_mnist", "svhn", "cifar10", "cifar100")
 Pixels = NDArray[np.uint8]
-_CLASSES = {
+CLASSES_OF = {
     "mnist": "MNIST",
     "fashion_mnist": "FashionMNIST",
     "svhn": "SVHN",
@@ -65,7 +65,7 @@ def publish(name: DatasetName, patch: pytest.MonkeyPatch, server: str = "") -> S
     labels = [[n * 7 % classes for n in range(count)] for count in (TRAIN, TEST)]
     sizes = {"train": TRAIN - VALIDATION, "validation": VALIDATION, "test": TEST}
     patch.setitem(SIZES, name, sizes)
-    kind: Any = getattr(torchvision("torchvision.datasets"), _CLASSES[name])
+    kind: Any = getattr(torchvision("torchvision.datasets"), CLASSES_OF[name])
     make = {"svhn": _svhn, "cifar10": _cifar, "cifar100": _cifar}.get(name, _mnist)
     archives = make(kind, pixels, labels, patch, server)
     assert set(archives) == {archive.path for archive in published.archives(name)}

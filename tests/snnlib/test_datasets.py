@@ -102,6 +102,15 @@ def test_bytes_become_the_nearest_floats() -> None:
     assert split.fingerprint != split.first(255).fingerprint
 
 
+def test_without_validation_all_the_rest_is_for_training(digits: Data) -> None:
+    whole = datasets.load(Dataset(name="digits", validation=0))
+    assert len(whole.validation) == 0
+    assert whole.test.fingerprint == digits.test.fingerprint
+    both = torch.cat((digits.train.indices_N, digits.validation.indices_N))
+    assert torch.equal(whole.train.indices_N, both)
+    assert len(whole.train) == sizes(Dataset(name="digits", validation=0))["train"] == 1397
+
+
 def test_sizes_follow_the_number_for_validation() -> None:
     assert sizes(Dataset(name="mnist")) == SIZES["mnist"]
     assert sizes(Dataset(name="cifar10", validation=1000)) == {

@@ -100,3 +100,13 @@ def test_without_archives_what_is_read_is_still_checked(
 def test_no_folder_is_an_error() -> None:
     with pytest.raises(DatasetMissing, match="svhn: no folder of data sets was named"):
         datasets.load(Dataset(name="svhn"))
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar100"])
+def test_without_validation_the_published_order_stays(
+    name: DatasetName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    laid(name, tmp_path, monkeypatch)
+    data = datasets.load(Dataset(name=name, validation=0), tmp_path)
+    assert (len(data.validation), len(data.test)) == (0, TEST)
+    assert data.train.indices_N.tolist() == list(range(TRAIN))

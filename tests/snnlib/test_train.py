@@ -205,6 +205,15 @@ def test_best_test_selects_on_clean_test_images() -> None:
     assert metrics.validation_correct == int(found.correct_EB.sum())
 
 
+def test_without_validation_the_last_epoch_is_kept() -> None:
+    one = training(CleanRegime(epochs=2, batch_size=100, select="last"))
+    one._validation = one._validation.first(0)
+    for metrics in run(one):
+        assert (metrics.validation_correct, metrics.validation_total) == (0, 0)
+        assert metrics.firing_rates == {}
+    assert (one.is_best, one.best_epoch) == (True, 2)
+
+
 @pytest.mark.parametrize(("name", "passes"), [("clean", 1), ("trades", 2), ("sr", 2)])
 def test_steps_are_made_in_training_mode(name: str, passes: int) -> None:
     one, modes = training(REGIMES[name]), []

@@ -54,6 +54,16 @@ class Bench:
         found = sorted(self.root.cells.glob("*/*"))
         return CellFiles(found[number])
 
+    def ends(self) -> list[str]:
+        """How the attempts so far ended."""
+        found = self.root.cells.glob("*/*/attempts/*/end.json")
+        return [files.read_json(path)["state"] for path in found]
+
+    def finish(self, cells: int, within_s: float) -> None:
+        """Wait until so many cells are completed, or one is not."""
+        until(lambda: len(self.ends()) == cells or {*self.ends()} - {"completed"}, "end", within_s)
+        assert self.ends() == ["completed"] * cells
+
     def results(self) -> dict[str, Any]:
         """All that must be equal in two equal studies: masks, counts, weights."""
         found: dict[str, Any] = {}
