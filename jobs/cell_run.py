@@ -1,5 +1,6 @@
 """One attempt at one cell, as the ranks see it: what they share, and who may write."""
 
+import contextlib
 import itertools
 import os
 import time
@@ -126,7 +127,8 @@ class CellRun:
     def say(self, text: str) -> None:
         """One line for the log of the leading rank."""
         if self.leads:
-            os.write(1, f"{time.strftime('%H:%M:%S')} {self.label}: {text}\n".encode())
+            with contextlib.suppress(OSError):  # a full disk must not hide what is to be said next
+                os.write(1, f"{time.strftime('%H:%M:%S')} {self.label}: {text}\n".encode())
 
     def guard(self) -> None:
         """Stop if a younger attempt has taken over.

@@ -81,15 +81,19 @@ def create(path: Path, data: bytes) -> bool:
 def publish(folder: Path, target: Path) -> bool:
     """Give a finished folder its name; False if the name is taken.
 
-    The caller has synced the files inside.
+    The caller has synced the files inside. A rename that reports an error although it succeeded is
+    recognised, as in `create`.
     """
     sync_folder(folder)
+    own = None
     try:
-        Path(folder).rename(target)
+        own = folder.stat()
+        folder.rename(target)
     except OSError:
-        if target.exists():
+        if not target.exists():
+            raise
+        if own is None or not os.path.samestat(own, target.stat()):
             return False
-        raise
     sync_folder(target.parent)
     return True
 

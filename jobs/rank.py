@@ -4,6 +4,7 @@ Every rank runs the same. Rank 0 alone claims, decides and writes; what it decid
 two nodes may see a shared filesystem differently.
 """
 
+import contextlib
 import os
 import sys
 import time
@@ -141,7 +142,8 @@ def _check_device(job: Job) -> None:
 
 def _failed(run: CellRun, error: Exception) -> None:
     text = traceback.format_exc()
-    os.write(2, text.encode())
+    with contextlib.suppress(OSError):  # on a full disk the end below may still find room
+        os.write(2, text.encode())
     memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
     name = type(error).__name__
     attempts.end(

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jobs import files
 from jobs.cell import Cell, Manifest, Parent, stage_key
@@ -257,3 +257,13 @@ class _RecalledManifest(Manifest):
         return self._recalled.whole
 
     references = _expanded("references")
+
+
+_Either = TypeVar("_Either", Manifest, Cell)
+
+
+def expanded(one: _Either) -> _Either:
+    """The same manifest or cell as read from its text, of which another can be made."""
+    if isinstance(one, _RecalledManifest | _RecalledCell):
+        return one.expanded
+    return one

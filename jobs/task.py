@@ -299,7 +299,7 @@ class TaskRun:
         attempts.end(
             attempt,
             "failed",
-            f"{reason}: killed from outside, or out of memory?",
+            f"{reason}: killed from outside, out of memory, or no room on the disk?",
             signature=reason,
             tail=tail,
             ended=now,

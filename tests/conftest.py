@@ -54,6 +54,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(SkipGuard(allowed(ALLOWED.read_text().splitlines())))
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Tests that share an expensive fixture run in one process; so do all of the real cluster."""
+    if item.get_closest_marker("slurm"):
+        item.add_marker(pytest.mark.xdist_group("slurm"))
+    elif item.get_closest_marker("slow"):
+        item.add_marker(pytest.mark.xdist_group(item.path.name))
+
+
 @pytest.fixture(autouse=True)
 def no_common_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test finds a scheduler's answer that another one left in the user's cache folder."""

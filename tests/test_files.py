@@ -43,12 +43,37 @@ def test_publish_refuses_a_taken_name(tmp_path: Path) -> None:
     assert (tmp_path / "b" / "file").read_text() == "b"
 
 
+def test_a_rename_that_worked_but_said_no_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").mkdir()
+    real = os.rename
+
+    def rename(src: Path, dst: Path) -> None:
+        real(src, dst)
+        raise FileNotFoundError(src)
+
+    monkeypatch.setattr(os, "rename", rename)
+    assert files.publish(tmp_path / "a", tmp_path / "b")
+
+
 def test_a_torn_last_line_is_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     files.append(path, {"n": 1})
     with path.open("ab") as file:
         file.write(b'{"n": 2, "rea')
     assert list(files.read_lines(path)) == [{"n": 1}]
+
+
+def test_a_torn_line_does_not_swallow_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b'{"n": 1, "rea')
+    files.append(path, {"n": 2})
+    files.append(path, {"n": 3})
+    with path.open("ab") as file:
+        file.write(b'{"n": 4')
+    files.extend(path, b'{"n": 5}\n')
+    assert list(files.read_lines(path)) == [{"n": 2}, {"n": 3}, {"n": 5}]
 
 
 def test_an_absent_file_has_no_lines(tmp_path: Path) -> None:

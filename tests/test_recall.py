@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -173,3 +174,11 @@ def test_who_may_not_write_leaves_nothing(
     monkeypatch.setattr(os, "access", lambda *_: False)
     recall.save(root, manifest.read(written))
     assert list(root.cache.iterdir()) == []
+
+
+def test_others_can_be_made_of_what_is_expanded(tmp_path: Path, written: Path) -> None:
+    whole, found = remembered(run_root(tmp_path), written)
+    short = replace(recall.expanded(found.cells[0]), epsilons=())
+    alone = replace(recall.expanded(found), cells=(short,))
+    assert alone == replace(whole, cells=(replace(whole.cells[0], epsilons=()),))
+    assert recall.expanded(whole) is whole

@@ -5,7 +5,7 @@ from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
-from jobs import finding, sending, views
+from jobs import finding, recall, sending, views
 from jobs.cell import Cell, Manifest
 from jobs.commands import context
 from jobs.commands.context import View, command
@@ -24,7 +24,8 @@ QUICKSTART = finding.MANIFESTS / "quickstart.yaml"
 def run(args: Namespace, console: Console) -> int:
     """Run one cell in the foreground, with its log on the terminal."""
     where = context.place(args)
-    home, cell = context.cell(where, args.cell, args.manifest)
+    found = context.cell(where, args.cell, args.manifest)
+    home, cell = recall.expanded(found[0]), recall.expanded(found[1])
     if args.epochs is None and args.samples is None:
         code, reason = _run(where, replace(home, cells=(cell,)), args, console)
         console.data(f"{cell.label}: {reason}")
