@@ -86,7 +86,9 @@ def fill_disk(toy: Toy, worker: Worker, rng: random.Random) -> bool:
 def _damaged(spoil: Callable[[Path, random.Random], None]) -> Harm:
     def harm(toy: Toy, worker: Worker, rng: random.Random) -> bool:
         newest = worker.checkpoint()
-        if newest is None or worker.cell.training.exists():
+        # one that is just being written has nothing yet that could be damaged
+        whole_yet = newest is not None and (newest / "COMPLETE").exists()
+        if newest is None or not whole_yet or worker.cell.training.exists():
             worker.thaw()
             return False
         spoil(newest, rng)

@@ -170,10 +170,10 @@ def test_one_process_merges_to_itself() -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one(tmp_path: Path) -> None:
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+def test_four_processes_equal_one(tmp_path: Path) -> None:
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=4"]
     done = subprocess.run(
-        [sys.executable, *command, nds_rank.__file__, str(tmp_path / "two.pt")],
+        [sys.executable, *command, nds_rank.__file__, str(tmp_path / "four.pt")],
         capture_output=True,
         text=True,
         check=False,
@@ -181,11 +181,11 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     nds_rank.main(tmp_path / "one.pt", World.single())
-    one, two = (torch.load(tmp_path / f"{n}.pt", weights_only=True) for n in ("one", "two"))
-    assert one["counts"] == two["counts"] == [250, 80]
-    assert one["layers"].keys() == two["layers"].keys() == {"conv_1", "FC_1"}
+    one, four = (torch.load(tmp_path / f"{n}.pt", weights_only=True) for n in ("one", "four"))
+    assert one["counts"] == four["counts"] == [250, 80]
+    assert one["layers"].keys() == four["layers"].keys() == {"conv_1", "FC_1"}
     for name, per_split in one["layers"].items():
-        assert torch.equal(per_split, two["layers"][name]), name
+        assert torch.equal(per_split, four["layers"][name]), name
 
 
 def test_the_network_is_left_as_it_was() -> None:
