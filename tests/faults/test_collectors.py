@@ -51,6 +51,7 @@ def collected(root: Path) -> dict[TableName, int]:
     return collect([root]).counts
 
 
+@pytest.mark.slow
 def test_collectors_at_once_leave_whole_tables(tmp_path: Path) -> None:
     made = quickstart(tmp_path / "runs", seeds=1)
     counts = collect([made.path]).counts
