@@ -25,7 +25,7 @@ from snnlib.spec.attack import AnyAttack
 REPORT_S = 60.0
 """Seconds between two words on how far an evaluation is."""
 
-SHARING = frozenset({"fgsm", "rfgsm", "fab"})
+SHARING = frozenset({"fgsm", "fab"})
 """Attacks that share most of their work over all radii; the others start anew at each."""
 
 Turn = tuple[range, tuple[Fraction, ...]]

@@ -91,9 +91,6 @@ class Profiled(surrogate.SurrogateFunctionBase):  # type: ignore[misc]
     whole = False
     scale = 1.0
 
-    def __init__(self) -> None:
-        super().__init__()
-
     def forward(self, u: Tensor) -> Tensor:
         """1 where u >= 0, else 0."""
         spikes: Tensor = _Spike.apply(u, self.derivative)  # type: ignore[no-untyped-call]

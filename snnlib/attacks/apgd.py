@@ -155,7 +155,7 @@ class _Ascent:
         self.loss_B, self.g, right_B = self._look(z)
         self._keep(right_B)
         self.best_loss_B, self.best_g = self.loss_B, self.g
-        self.size = self._shaped(torch.full_like(self.loss_B, 2 * ball.epsilon))
+        self.size = ball.shaped(torch.full_like(self.loss_B, 2 * ball.epsilon))
         self.rises_B = torch.zeros_like(labels_B)
         self.checked_loss_B = self.loss_B
         self.halved_B = torch.ones_like(self.zero_B)
@@ -199,10 +199,5 @@ class _Ascent:
         self.found = self._where(~right_B, self.z, self.found)
         self.fooled_B = self.fooled_B | ~right_B
 
-    def _shaped(self, value_B: Tensor) -> Tensor:
-        shape = [1] * self.z.ndim
-        shape[self.ball.axis] = -1
-        return value_B.view(shape)
-
     def _where(self, chosen_B: Tensor, one: Tensor, other: Tensor) -> Tensor:
-        return torch.where(self._shaped(chosen_B), one, other)
+        return torch.where(self.ball.shaped(chosen_B), one, other)

@@ -48,6 +48,12 @@ class Ball:
             return step.abs().amax(over, keepdim=True)
         return step.square().sum(over, keepdim=True).sqrt()
 
+    def shaped(self, value_B: Tensor) -> Tensor:
+        """One value per sample, shaped to multiply points or to choose between them."""
+        shape = [1] * self.origin.ndim
+        shape[self.axis] = -1
+        return value_B.view(shape)
+
     def clip(self, z: Tensor) -> Tensor:
         """Values within the bounds."""
         return z if self.bounds is None else z.clamp(*self.bounds)  # type: ignore[arg-type]

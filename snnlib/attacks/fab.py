@@ -65,7 +65,7 @@ def _nearest(
         share = (length / (length + from_origin)).clamp(max=BIAS)
         z = (z + OVERSHOOT * own) * (1 - share) + (origin + OVERSHOOT * other) * share
         z = ball.clip(z)
-        fooled = _shaped(_wrong(model, z, ball, labels_B), z, ball)
+        fooled = ball.shaped(_wrong(model, z, ball, labels_B))
         distance = ball.lengths(z - origin)
         closer = fooled & (distance < least)
         nearest, least = torch.where(closer, z, nearest), torch.where(closer, distance, least)
@@ -135,9 +135,3 @@ def _room(ball: Ball, at: Tensor, way_BN: Tensor) -> Tensor:
         for limit, up in ((ball.bounds[1], True), (ball.bounds[0], False))
     )
     return torch.where(way_BN > 0, up, down)
-
-
-def _shaped(value_B: Tensor, like: Tensor, ball: Ball) -> Tensor:
-    shape = [1] * like.ndim
-    shape[ball.axis] = -1
-    return value_B.view(shape)

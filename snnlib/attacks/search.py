@@ -78,9 +78,7 @@ def _searched(
         new_B = _margin(model, moved, ball, labels_B)
         # what fools already stays as it is
         better_B = (new_B > margin_B) & (margin_B <= 0)
-        shape = [1] * z.ndim
-        shape[ball.axis] = -1
-        z = torch.where(better_B.view(shape), moved, z)
+        z = torch.where(ball.shaped(better_B), moved, z)
         margin_B = torch.where(better_B, new_B, margin_B)
     return z
 

@@ -296,8 +296,8 @@ class _BPTR(torch.autograd.Function):
         keep = ctx.needs_input_grad[0]
         trace_TBF, _ = _forward(current_TBF, theta_F, nds_TF, layer, keep=False)
         ctx.layer = layer
-        # a trace that has left 0 stays above it
-        ctx.save_for_backward(trace_TBF[-1] > 0 if keep else None)
+        # at every step: where tau_s is 1, a trace is 0 again one step after its spike
+        ctx.save_for_backward(trace_TBF.any(0) if keep else None)
         return trace_TBF
 
     @staticmethod

@@ -166,17 +166,16 @@ class CleanRegime(_Regime):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdversarialRegime(_Regime):
-    """Training on images attacked against the network as it is (Madry et al. 2018, eq. 2.1).
+class _AttackedRegime(_Regime):
+    """What regimes that train on attacked images share.
 
     Attributes:
+        epsilon: radius of the attack.
         attack: the inner attack.
-        epsilon: its radius.
         attack_mode: `eval`, or `train` as HoSNN's code does: the attack sees the statistics of its
             batch, which move the running ones, and no dropout.
     """
 
-    name: Literal["adversarial"] = "adversarial"
     epsilon: Epsilon
     attack: InnerAttack = FGSM()
     attack_mode: AttackMode = "eval"
@@ -185,6 +184,13 @@ class AdversarialRegime(_Regime):
     def adversary(self) -> Adversary:
         """The inner attack."""
         return Adversary(self.attack, self.epsilon, self.attack_mode)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdversarialRegime(_AttackedRegime):
+    """Training on images attacked against the network as it is (Madry et al. 2018, eq. 2.1)."""
+
+    name: Literal["adversarial"] = "adversarial"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,29 +224,18 @@ class TradesRegime(_Regime):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RATRegime(_Regime):
+class RATRegime(_AttackedRegime):
     """Regularised adversarial training (SNN-RAT, Ding et al. 2022).
 
     Adversarial training whose weights are drawn towards orthogonal rows after each step, which
     bounds how much a layer amplifies a difference of spikes.
 
     Attributes:
-        beta: strength of that pull; 0.004 in the published run.
-        epsilon: radius of the attack; 2/255 there.
-        attack: the inner attack.
-        attack_mode: as in adversarial training.
+        beta: strength of that pull; 0.004 in the published run, whose epsilon is 2/255.
     """
 
     name: Literal["rat"] = "rat"
     beta: PositiveReal = Decimal("0.004")
-    epsilon: Epsilon
-    attack: InnerAttack = FGSM()
-    attack_mode: AttackMode = "eval"
-
-    @property
-    def adversary(self) -> Adversary:
-        """The inner attack."""
-        return Adversary(self.attack, self.epsilon, self.attack_mode)
 
 
 @dataclass(frozen=True, kw_only=True)

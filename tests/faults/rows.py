@@ -66,8 +66,8 @@ ROWS: dict[int, tuple[str, ...]] = {
     ),
     # the launcher killed between sbatch's yes and the record of the id
     11: (
-        "tests/test_queueing.py::test_a_job_that_its_launcher_could_not_record_is_adopted",
-        "tests/test_queueing.py::test_a_job_that_only_its_claim_knows_is_adopted",
+        "tests/queueing/test_queueing.py::test_a_job_that_its_launcher_could_not_record_is_adopted",
+        "tests/queueing/test_queueing.py::test_a_job_that_only_its_claim_knows_is_adopted",
         "tests/slurm/test_limits.py::test_a_job_whose_launcher_died_is_adopted",
     ),
     # sbatch, squeue, sacct fail, hang or say nothing
@@ -75,9 +75,9 @@ ROWS: dict[int, tuple[str, ...]] = {
         "tests/test_scheduler.py::test_nothing_is_concluded_from_a_silent_controller",
         "tests/test_scheduler.py::test_one_fault_of_squeue_is_tried_again",
         "tests/test_scheduler.py::test_a_silent_sacct_leaves_the_answer_of_squeue",
-        "tests/test_queueing.py::test_after_a_doubtful_answer_the_job_is_looked_up",
-        "tests/test_queueing.py::test_an_sbatch_that_hangs_is_ended",
-        "tests/test_queueing.py::test_nothing_is_sent_again_while_the_controller_is_silent",
+        "tests/queueing/test_queueing.py::test_after_a_doubtful_answer_the_job_is_looked_up",
+        "tests/queueing/test_queueing.py::test_an_sbatch_that_hangs_is_ended",
+        "tests/queueing/test_queueing.py::test_nothing_is_sent_again_while_the_controller_is_silent",
         "tests/test_unclaimed.py::test_silence_is_no_death",
     ),
     # the collector killed at each step; two collectors

@@ -70,7 +70,7 @@ def test_bptr_passes_the_gradients_of_neurons_that_spiked(spec: Neuron) -> None:
     assert torch.equal(found, weights * spikes_TB.any(0))
 
 
-@pytest.mark.parametrize("spec", TRACES, ids=repr)
+@pytest.mark.parametrize("spec", [*TRACES, TraceLIF(tau_s=Decimal(1))], ids=repr)
 def test_bptr_of_traces_filters_and_gates(spec: Neuron) -> None:
     node, current_TB = made(spec), (currents() - 0.7).detach().requires_grad_()
     expected_TB = gradient(node, current_TB)[0]
@@ -78,10 +78,11 @@ def test_bptr_of_traces_filters_and_gates(spec: Neuron) -> None:
     trace_TB, found = gradient(node, current_TB)
     weights = torch.linspace(-1, 2, found.numel(), dtype=torch.float64).view_as(found)
     fired_B, g_B = trace_TB.ne(0).any(0), torch.zeros_like(weights[0])
+    tau_s = node.constants.tau_s
     assert torch.equal(trace_TB, expected_TB)
     assert 0 < fired_B.double().mean() < 1
     for t in reversed(range(len(weights))):
-        g_B = weights[t] / 3 + (1 - 1 / 3) * g_B
+        g_B = weights[t] / tau_s + (1 - 1 / tau_s) * g_B
         torch.testing.assert_close(found[t], g_B * fired_B)
 
 

@@ -91,12 +91,11 @@ def test_sigmoid_derivative_keeps_its_tails() -> None:
     assert tails.tolist() == pytest.approx([2 * math.exp(-40)] * 2, rel=1e-5)
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=repr)
-def test_a_surrogate_but_straight_through_has_area_one(spec: Surrogate) -> None:
+@pytest.mark.parametrize("spec", [*SPECS[:4], *SPECS[5:-1]], ids=repr)
+def test_a_surrogate_has_area_one_unless_it_never_vanishes(spec: Surrogate) -> None:
     u = torch.linspace(-10, 10, 400_001, dtype=torch.float64).sinh()
     area = torch.trapezoid(surrogates.build(spec).derivative(u), u).item()
-    clipped = isinstance(spec, Sigmoid) and spec.clip is not None  # never vanishes
-    assert clipped or isinstance(spec, StraightThrough) or area == pytest.approx(1, abs=1e-3)
+    assert area == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize(("shape", "places"), [((3, 2, 4, 5, 6), (2, 3)), ((3, 2, 7), (1,))])
