@@ -149,12 +149,12 @@ def record(paths: SubmissionFiles, deaths: Iterable[Death], at: float) -> None:
 
 
 def read(paths: SubmissionFiles) -> list[Death]:
-    """The deaths on record in a submission."""
+    """The deaths on record in a submission, in order of its tasks."""
     found: dict[int, Death] = {}
     for number in itertools.count(1):
         content = next(files.read_lines(paths.unclaimed(number)), None)
         if content is None:
-            return list(found.values())
+            return [found[task] for task in sorted(found)]
         for group in content["groups"]:
             shared = {**group, "tail": tuple(group["tail"])}
             for task, job_id, host, cells in shared.pop("jobs"):
