@@ -6,7 +6,7 @@ Every function raises KeyError, TypeError, ValueError or AttributeError for JSON
 from typing import Any
 
 from analysis.sources import Source
-from jobs import systems
+from jobs.expand import systems
 
 
 def setting(spec: dict[str, Any]) -> dict[str, Any]:

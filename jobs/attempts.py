@@ -1,7 +1,7 @@
 """Attempts: numbered tries at a cell, each with a claim at its start and an end in its own words.
 
 The number is a fencing token: an attempt that finds a higher one stops. An attempt that was
-killed has no end; what became of it follows from its job (jobs.plan).
+killed has no end; what became of it follows from its job (jobs.planning.plan).
 """
 
 import os

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TextIO
 
-from jobs.views import clean
+from jobs.planning.views import clean
 
 LOG_EVERY_S = 15.0
 """Seconds between two lines of progress where nothing can be redrawn."""

@@ -160,7 +160,7 @@ class SubmissionFiles:
 
     @property
     def failures(self) -> Path:
-        """Folder of failed cells by cause (`jobs.breaker`); absent while nothing failed."""
+        """Folder of failed cells by cause (`jobs.dispatch.breaker`); absent while nothing failed."""
         return self.folder / "failures"
 
     def unclaimed(self, number: int) -> Path:

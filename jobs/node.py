@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from jobs.submit import on_node
+from jobs.dispatch.submit import on_node
 
 if __name__ == "__main__":
     on_node(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jobs import files
-from jobs.cell import row_key
 from jobs.errors import CorruptFile
+from jobs.expand.cell import row_key
 from jobs.layout import CellFiles
 
 T = TypeVar("T")
@@ -220,7 +220,7 @@ def _check(row: dict[str, Any]) -> None:
 
 @cache
 def _epsilon(text: str) -> str:
-    """A radius as in `jobs.cell.row_key`."""
+    """A radius as in `jobs.expand.cell.row_key`."""
     value = Fraction(text)
     return f"{value.numerator}/{value.denominator}"
 
@@ -244,5 +244,5 @@ def valid(cell: CellFiles) -> Iterator[tuple[Path, Record]]:
 
 
 def rows_of(found: Iterable[Record]) -> set[str]:
-    """Keys of all rows that records hold (`jobs.cell.row_key`)."""
+    """Keys of all rows that records hold (`jobs.expand.cell.row_key`)."""
     return {row_key(record.attack_id, row.epsilon) for record in found for row in record.rows}

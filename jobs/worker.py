@@ -18,7 +18,7 @@ def main(folder: str, index: str) -> int:
         return 1
     processes.die_with_parent()
     stop = processes.StopFlag()
-    from jobs import rank  # imports torch
+    from jobs.running import rank  # imports torch
 
     return rank.work(folder, index, stop)
 

@@ -4,13 +4,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from jobs import identity, ledger, records
-from jobs.blocks import Resources
-from jobs.cell import Cell, Parent
+from jobs import identity, records
+from jobs.dispatch import ledger
+from jobs.dispatch.ledger import Cluster
+from jobs.expand.blocks import Resources
+from jobs.expand.cell import Cell, Parent
 from jobs.layout import RunRoot, SubmissionFiles
-from jobs.ledger import Cluster
+from jobs.planning.request import requests, tasks, work_order
 from jobs.records import Record, Row
-from jobs.request import requests, tasks, work_order
 from snnlib.spec.attack import FGSM
 from snnlib.spec.data import Dataset
 from snnlib.spec.model import Small

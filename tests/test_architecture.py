@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-WORKER_SIDE = {
-    f"jobs.{name}"
+WORKER_SIDE = {"jobs.worker", "jobs.checkpoint"} | {
+    f"jobs.running.{name}"
     for name in (
-        "worker",
         "rank",
         "agreement",
         "attack_share",
@@ -22,7 +21,6 @@ WORKER_SIDE = {
         "stage_cell",
         "signature_stage",
         "gradients_stage",
-        "checkpoint",
         "convert",
         "fetch",
     )
@@ -31,7 +29,9 @@ TORCH_FREE = ("snnlib.spec", "snnlib.errors")
 HEAVY = ("torch", "torchvision", "spikingjelly", "safetensors", "numpy")
 TABLES = ("pandas", "pyarrow", "matplotlib", "numpy")
 SHARED_WITH_ANALYSIS = {
-    f"jobs.{n}" for n in ("schema", "layout", "records", "files", "errors", "systems")
+    *(f"jobs.{n}" for n in ("schema", "layout", "records", "files", "errors")),
+    "jobs.expand",
+    "jobs.expand.systems",
 }
 
 
@@ -62,7 +62,11 @@ def allowed(module: str, imported: str) -> bool:
         case "snnlib":
             return top not in {"jobs", "analysis", "submitit", "pandas", "pyarrow"}
         case "analysis" if top == "jobs":
-            return imported == "jobs" or imported.startswith(tuple(SHARED_WITH_ANALYSIS))
+            return (
+                imported == "jobs"
+                or imported in SHARED_WITH_ANALYSIS
+                or imported.rpartition(".")[0] in SHARED_WITH_ANALYSIS
+            )
         case "analysis":
             return top not in {"torch", "submitit"} and (
                 top != "snnlib" or imported.startswith("snnlib.spec")
@@ -73,7 +77,7 @@ def allowed(module: str, imported: str) -> bool:
 
 def _allowed_in_jobs(module: str, imported: str, top: str) -> bool:
     if top == "submitit":
-        return module == "jobs.submit"
+        return module == "jobs.dispatch.submit"
     if top == "analysis":
         return module.startswith("jobs.commands.")
     if top in HEAVY or (top == "snnlib" and not imported.startswith(TORCH_FREE)):

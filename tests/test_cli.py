@@ -126,7 +126,7 @@ def test_plan_works_from_another_directory(tiny: Path, tmp_path: Path) -> None:
 def test_a_recorded_grid_needs_nothing_and_a_longer_one_evaluations_only(
     tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from jobs.manifest import read
+    from jobs.expand.manifest import read
 
     root = run_root(tmp_path)
     for cell in read(tiny).cells:
@@ -197,7 +197,7 @@ def test_schema_is_draft_7(capsys: pytest.CaptureFixture[str]) -> None:
 def test_status_exit_code_tells_what_is_left(
     tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from jobs.manifest import read
+    from jobs.expand.manifest import read
 
     assert main(["status", str(tiny), "--exit-code"]) == 4
     root = run_root(tmp_path)

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from jobs import identity, manifest
-from jobs.cell import Cell
+from jobs import identity
 from jobs.errors import CorruptFile
+from jobs.expand import manifest
+from jobs.expand.cell import Cell
 from snnlib.spec import values
 from snnlib.spec.attack import FGSM, PGD, AnyAttack, Clean
 from snnlib.spec.data import Dataset, Evaluation

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.cli import COMMANDS
-from jobs.manifest import parse
+from jobs.expand.manifest import parse
 
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
 
@@ -32,7 +32,7 @@ def test_its_example_runs() -> None:
 
 
 def test_its_site_file_is_read(tmp_path: Path) -> None:
-    from jobs.site import load
+    from jobs.dispatch.site import load
 
     path = tmp_path / "site.yaml"
     path.write_text(blocks("yaml")[2])

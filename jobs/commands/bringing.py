@@ -9,13 +9,13 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from jobs import situation, views
 from jobs.commands import context
 from jobs.console import Console
+from jobs.dispatch.snapshot import CHECKOUT
 from jobs.errors import EnvironmentFault, TryLater, UsageError
+from jobs.expand.messages import unknown_word
 from jobs.identity import plain
-from jobs.messages import unknown_word
-from jobs.snapshot import CHECKOUT
+from jobs.planning import situation, views
 from snnlib.spec.data import FILES
 from snnlib.spec.model import PUBLISHED, HoSNN
 from snnlib.spec.neuron import TALIF, TraceLIF
@@ -35,7 +35,7 @@ def fetch(args: Namespace, console: Console) -> int:
 
 def _fetched(order: dict[str, object], console: Console) -> None:
     """Let the child process fetch, and tell how far it is."""
-    argv = [sys.executable, "-P", "-m", "jobs.fetch", json.dumps(order)]
+    argv = [sys.executable, "-P", "-m", "jobs.running.fetch", json.dumps(order)]
     env = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     with tempfile.TemporaryFile("w+") as errors:
         with subprocess.Popen(
@@ -99,7 +99,7 @@ _PLACE = {"checkpoint": "regime.start", "nds": "model.neuron.nds"}
 
 def _converted(order: dict[str, object], file: Path) -> dict[str, Any]:
     """What the child process made of the file: it alone imports torch."""
-    argv = [sys.executable, "-P", "-m", "jobs.convert", json.dumps(order)]
+    argv = [sys.executable, "-P", "-m", "jobs.running.convert", json.dumps(order)]
     env = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
     if done.returncode == UsageError.exit_code:

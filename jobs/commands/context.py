@@ -12,16 +12,17 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from jobs import datasets, finding, holds, ledger, recall, site, situation
 from jobs.attempts import Attempt
-from jobs.cell import Cell, Manifest
+from jobs.dispatch import holds, ledger, site
+from jobs.dispatch.ledger import Cluster
+from jobs.dispatch.snapshot import CHECKOUT
 from jobs.errors import EnvironmentFault, UsageError
-from jobs.finding import Place
-from jobs.index import Index
-from jobs.ledger import Cluster
-from jobs.plan import SENT, Planned, with_parents
-from jobs.situation import Situation
-from jobs.snapshot import CHECKOUT
+from jobs.expand.cell import Cell, Manifest
+from jobs.planning import datasets, finding, recall, situation
+from jobs.planning.finding import Place
+from jobs.planning.index import Index
+from jobs.planning.plan import SENT, Planned, with_parents
+from jobs.planning.situation import Situation
 
 STATUS_AGE_S = 30.0
 """A scheduler answer younger than this is not asked for again by those who only look."""
@@ -142,7 +143,7 @@ def queue_is_missing(where: Place, view: View) -> bool:
     """Whether cells wait for this machine's queue, which is not running."""
     if not any(item.state == "queued" for item in view.items):
         return False
-    from jobs import local  # only where something waits for it
+    from jobs.dispatch import local  # only where something waits for it
 
     return not local.is_running(where.root)
 
@@ -231,7 +232,7 @@ def check_machine(items: Sequence[Planned]) -> None:
     wanted = max((shape.gpus_per_node for shape in shapes), default=0)
     if not wanted:
         return
-    from jobs import local  # only for jobs with GPUs on this machine
+    from jobs.dispatch import local  # only for jobs with GPUs on this machine
 
     have = local.slots(os.environ, local.gpu_listing()).devices
     if len(have) < wanted:

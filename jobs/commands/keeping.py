@@ -8,27 +8,20 @@ from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jobs import (
-    attempts,
-    files,
-    garbage,
-    liveness,
-    processes,
-    records,
-    situation,
-    tombstones,
-    views,
-)
-from jobs.cell import Cell
+from jobs import attempts, files, processes, records
 from jobs.commands import context
 from jobs.commands.context import command
 from jobs.console import Console
+from jobs.dispatch import liveness
 from jobs.errors import TryLater, UsageError
-from jobs.finding import SHORTEST_PREFIX, Place
-from jobs.garbage import Weight
-from jobs.index import Index
+from jobs.expand.cell import Cell
 from jobs.layout import CellFiles
-from jobs.situation import Situation
+from jobs.planning import situation, views
+from jobs.planning.finding import SHORTEST_PREFIX, Place
+from jobs.planning.index import Index
+from jobs.planning.situation import Situation
+from jobs.upkeep import garbage, tombstones
+from jobs.upkeep.garbage import Weight
 
 _UNITS = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 ASK_FROM = 10

@@ -8,31 +8,21 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from jobs import (
-    attempts,
-    files,
-    finding,
-    groups,
-    identity,
-    ledger,
-    partial,
-    processes,
-    records,
-    stage_story,
-    systems,
-    tombstones,
-    unclaimed,
-    views,
-)
+from jobs import attempts, files, identity, processes, records
 from jobs.attempts import Attempt
-from jobs.cell import Cell
 from jobs.commands import context
 from jobs.commands.context import STATUS_AGE_S, View, command
 from jobs.console import Console
+from jobs.dispatch import ledger, unclaimed
 from jobs.errors import UsageError
-from jobs.finding import Place
-from jobs.plan import SENT
-from jobs.tombstones import Grave
+from jobs.expand import systems
+from jobs.expand.cell import Cell
+from jobs.planning import finding, groups, stage_story, views
+from jobs.planning.finding import Place
+from jobs.planning.plan import SENT
+from jobs.running import partial
+from jobs.upkeep import tombstones
+from jobs.upkeep.tombstones import Grave
 
 FOLLOW_S = 0.3
 
@@ -333,7 +323,7 @@ def _repeats(cell: Cell) -> str:
 
 def schema(args: Namespace, console: Console) -> int:
     """Print the JSON Schema of manifests."""
-    from jobs import manifest
+    from jobs.expand import manifest
 
     del args
     console.data(json.dumps(manifest.schema(), indent=1))
@@ -342,8 +332,8 @@ def schema(args: Namespace, console: Console) -> int:
 
 def doctor(args: Namespace, console: Console) -> int:
     """Check what spikegrid needs of this machine, cluster and filesystem."""
-    from jobs import doctor as checks
-    from jobs import needs
+    from jobs.planning import needs
+    from jobs.upkeep import doctor as checks
 
     where = finding.place(args.root, args.data, checks.site_or_empty(os.environ), os.environ)
     console.progress("asking Python, torch, SLURM and the filesystem …")

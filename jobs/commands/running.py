@@ -5,18 +5,19 @@ from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
-from jobs import finding, recall, sending, views
-from jobs.cell import Cell, Manifest
 from jobs.commands import context
 from jobs.commands.context import View, command
 from jobs.commands.tables import collect_and_show
 from jobs.commands.waiting import wait
 from jobs.console import Console
+from jobs.dispatch import sending
+from jobs.dispatch.sending import Options
 from jobs.errors import EnvironmentFault, UsageError
-from jobs.finding import Place
+from jobs.expand.cell import Cell, Manifest
 from jobs.layout import RunRoot
-from jobs.plan import Planned
-from jobs.sending import Options
+from jobs.planning import finding, recall, views
+from jobs.planning.finding import Place
+from jobs.planning.plan import Planned
 
 QUICKSTART = finding.MANIFESTS / "quickstart.yaml"
 

@@ -6,20 +6,21 @@ import time
 from argparse import Namespace
 from collections.abc import Mapping
 
-from jobs import codes, finding, holds, ledger, liveness, request, sending, views
-from jobs.cell import Manifest
 from jobs.commands import context
 from jobs.commands.context import View, command
 from jobs.commands.waiting import wait
 from jobs.console import Console
+from jobs.dispatch import codes, holds, ledger, liveness, sending
+from jobs.dispatch.ledger import Cluster
+from jobs.dispatch.queueing import Pushed
+from jobs.dispatch.sending import Options, Sent
+from jobs.dispatch.site import Profile
+from jobs.dispatch.slurm_text import Limits
 from jobs.errors import EnvironmentFault, UsageError
-from jobs.finding import Place
-from jobs.ledger import Cluster
-from jobs.plan import SENT
-from jobs.queueing import Pushed
-from jobs.sending import Options, Sent
-from jobs.site import Profile
-from jobs.slurm_text import Limits
+from jobs.expand.cell import Manifest
+from jobs.planning import finding, request, views
+from jobs.planning.finding import Place
+from jobs.planning.plan import SENT
 
 ASK_FROM = 10
 """Destructive commands over more cells than this ask first."""

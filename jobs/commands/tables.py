@@ -7,7 +7,7 @@ from pathlib import Path
 from jobs.commands import context
 from jobs.commands.context import command
 from jobs.console import Console
-from jobs.finding import Place
+from jobs.planning.finding import Place
 
 
 def collect(args: Namespace, console: Console) -> int:

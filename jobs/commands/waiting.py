@@ -4,12 +4,15 @@ import time
 from argparse import Namespace
 from collections import Counter
 
-from jobs import attempts, files, ledger, local, partial, views
-from jobs.cell import Manifest
+from jobs import attempts, files
 from jobs.commands import context
 from jobs.commands.context import View, command
 from jobs.console import Console
-from jobs.finding import Place
+from jobs.dispatch import ledger, local
+from jobs.expand.cell import Manifest
+from jobs.planning import views
+from jobs.planning.finding import Place
+from jobs.running import partial
 
 LOCAL_POLL_S = 1.0
 SLURM_POLL_S = 15.0

@@ -10,7 +10,7 @@ import analysis
 from analysis.collect import collect
 from analysis.naming import add_names
 from analysis.summary_text import collected_text
-from jobs.manifest import read
+from jobs.expand.manifest import read
 from jobs.schema import TABLES
 from snnlib.spec.attack import FGSM, Clean
 from snnlib.spec.training import TrainingSpec

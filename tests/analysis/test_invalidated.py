@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from analysis.collect import collect
-from jobs import tombstones
+from jobs.upkeep import tombstones
 from snnlib.spec.attack import Clean
 from tests.analysis.synthetic import SyntheticRoot, mask, spec
 

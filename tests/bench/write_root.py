@@ -12,9 +12,11 @@ from fractions import Fraction
 from pathlib import Path
 from unittest import mock
 
-from jobs import attempts, files, finding, identity, ledger, processes, records, request, sending
-from jobs.cell import Cell, Manifest
+from jobs import attempts, files, identity, processes, records
+from jobs.dispatch import ledger, sending
+from jobs.expand.cell import Cell, Manifest
 from jobs.layout import CellFiles, RunRoot
+from jobs.planning import finding, request
 
 SAMPLES = 1000
 EPOCHS = 20

@@ -7,7 +7,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from jobs import files, local, processes
+from jobs import files, processes
+from jobs.dispatch import local
 from jobs.processes import Process
 from tests.faults.live import STRAY, Phase, Worker, queue
 from tests.faults.toy import PATIENCE_S, Toy, limit_files, whole

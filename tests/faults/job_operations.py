@@ -5,13 +5,16 @@ from typing import Any
 
 import torch
 
-from jobs import attempts, breaker, checkpoint, files, partial, records, survey
+from jobs import attempts, checkpoint, files, records
 from jobs.checkpoint import State
-from jobs.index import Index
+from jobs.dispatch import breaker
 from jobs.layout import RunRoot
-from jobs.partial import Subject, Writer
+from jobs.planning import survey
+from jobs.planning.index import Index
+from jobs.planning.request import work_order
 from jobs.records import Row
-from jobs.request import work_order
+from jobs.running import partial
+from jobs.running.partial import Subject, Writer
 from tests.examples import record
 from tests.faults.operations import CELLS, ONE, Operation, claimed, nothing, one, training
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from jobs import files, local, processes, records
+from jobs import files, processes, records
+from jobs.dispatch import local
 from jobs.layout import AttemptFiles, CellFiles, RunRoot
 from jobs.processes import Process
 from tests.system.conftest import descendants, until
@@ -169,6 +170,6 @@ def queue(root: RunRoot) -> Process | None:
             words = path.read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"jobs.local" in words and str(root.path.resolve()).encode() in words:
+        if b"jobs.dispatch.local" in words and str(root.path.resolve()).encode() in words:
             return processes.identify(int(path.parent.name))
     return None

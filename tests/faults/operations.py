@@ -5,23 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs import (
-    answers,
-    attempts,
-    chunks,
-    files,
-    holds,
-    identity,
-    ledger,
-    liveness,
-    processes,
-    sending,
-    snapshot,
-    unclaimed,
-)
+from jobs import attempts, files, identity, processes
+from jobs.dispatch import answers, chunks, holds, ledger, liveness, sending, snapshot, unclaimed
+from jobs.dispatch.scheduler import Answer
+from jobs.dispatch.slurm_text import JobAnswer, Limits
 from jobs.layout import CellFiles, RunRoot
-from jobs.scheduler import Answer
-from jobs.slurm_text import JobAnswer, Limits
 from tests.examples import cell, finish, submission
 
 ONE, DONE = cell(0), cell(1)

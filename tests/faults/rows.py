@@ -7,7 +7,7 @@ ROWS: dict[int, tuple[str, ...]] = {
     # SIGKILL at each numbered file operation
     1: (
         "tests/faults/test_sweep.py::test_every_operation_of_a_writer_may_fail",
-        "tests/test_tombstones.py::test_a_kill_at_any_file_operation",
+        "tests/upkeep/test_tombstones.py::test_a_kill_at_any_file_operation",
         "tests/faults/test_schedule.py::test_every_pair_of_fault_and_phase",
         "tests/faults/test_schedule.py::test_a_thousand_faults",
     ),
@@ -36,8 +36,8 @@ ROWS: dict[int, tuple[str, ...]] = {
         "tests/faults/test_signals.py::test_an_attempt_that_was_overtaken_stops",
         "tests/faults/test_signals.py::test_an_attempt_that_slept_through_its_successor",
         "tests/test_attempts.py::test_a_younger_attempt_fences_an_older_one",
-        "tests/test_task.py::test_a_living_attempt_is_an_obstacle",
-        "tests/test_partial.py::test_a_superseded_attempt_may_lose_its_file",
+        "tests/running/test_task.py::test_a_living_attempt_is_an_obstacle",
+        "tests/running/test_partial.py::test_a_superseded_attempt_may_lose_its_file",
     ),
     # full disk during a save
     7: (
@@ -58,27 +58,27 @@ ROWS: dict[int, tuple[str, ...]] = {
     10: (
         "tests/test_files.py::test_a_torn_last_line_is_passed_over",
         "tests/test_files.py::test_a_torn_line_does_not_swallow_the_next",
-        "tests/test_partial.py::test_a_torn_last_line_is_passed_over",
-        "tests/test_survey.py::test_a_torn_index_is_read_as_far_as_it_goes",
+        "tests/running/test_partial.py::test_a_torn_last_line_is_passed_over",
+        "tests/planning/test_survey.py::test_a_torn_index_is_read_as_far_as_it_goes",
         "tests/analysis/test_collect.py::test_files_in_the_making_and_strangers_are_no_trainings",
         "tests/analysis/test_collect.py::test_torn_files_are_skipped_with_a_warning",
         "tests/faults/test_schedule.py::test_every_pair_of_fault_and_phase",
     ),
     # the launcher killed between sbatch's yes and the record of the id
     11: (
-        "tests/queueing/test_queueing.py::test_a_job_that_its_launcher_could_not_record_is_adopted",
-        "tests/queueing/test_queueing.py::test_a_job_that_only_its_claim_knows_is_adopted",
+        "tests/dispatch/queueing/test_queueing.py::test_a_job_that_its_launcher_could_not_record_is_adopted",
+        "tests/dispatch/queueing/test_queueing.py::test_a_job_that_only_its_claim_knows_is_adopted",
         "tests/slurm/test_limits.py::test_a_job_whose_launcher_died_is_adopted",
     ),
     # sbatch, squeue, sacct fail, hang or say nothing
     12: (
-        "tests/test_scheduler.py::test_nothing_is_concluded_from_a_silent_controller",
-        "tests/test_scheduler.py::test_one_fault_of_squeue_is_tried_again",
-        "tests/test_scheduler.py::test_a_silent_sacct_leaves_the_answer_of_squeue",
-        "tests/queueing/test_queueing.py::test_after_a_doubtful_answer_the_job_is_looked_up",
-        "tests/queueing/test_queueing.py::test_an_sbatch_that_hangs_is_ended",
-        "tests/queueing/test_queueing.py::test_nothing_is_sent_again_while_the_controller_is_silent",
-        "tests/test_unclaimed.py::test_silence_is_no_death",
+        "tests/dispatch/test_scheduler.py::test_nothing_is_concluded_from_a_silent_controller",
+        "tests/dispatch/test_scheduler.py::test_one_fault_of_squeue_is_tried_again",
+        "tests/dispatch/test_scheduler.py::test_a_silent_sacct_leaves_the_answer_of_squeue",
+        "tests/dispatch/queueing/test_queueing.py::test_after_a_doubtful_answer_the_job_is_looked_up",
+        "tests/dispatch/queueing/test_queueing.py::test_an_sbatch_that_hangs_is_ended",
+        "tests/dispatch/queueing/test_queueing.py::test_nothing_is_sent_again_while_the_controller_is_silent",
+        "tests/dispatch/test_unclaimed.py::test_silence_is_no_death",
     ),
     # the collector killed at each step; two collectors
     13: (
@@ -96,8 +96,8 @@ ROWS: dict[int, tuple[str, ...]] = {
         "tests/faults/test_sweep.py::test_every_operation_of_a_writer_may_fail",
         "tests/test_files.py::test_a_link_that_worked_but_said_no_counts",
         "tests/test_files.py::test_a_rename_that_worked_but_said_no_counts",
-        "tests/test_unclaimed.py::test_a_claim_that_shows_up_late_undoes_the_count",
-        "tests/test_unclaimed.py::test_a_skip_that_shows_up_late_undoes_doing_nothing",
+        "tests/dispatch/test_unclaimed.py::test_a_claim_that_shows_up_late_undoes_the_count",
+        "tests/dispatch/test_unclaimed.py::test_a_skip_that_shows_up_late_undoes_doing_nothing",
     ),
     # NaN loss, crash of an attack, out of memory, data set missing
     15: (

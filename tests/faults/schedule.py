@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobs import files, local
+from jobs import files
+from jobs.dispatch import local
 from tests.faults import harm
 from tests.faults.live import Phase, Worker, frozen_in
 from tests.faults.toy import PATIENCE_S, Tables, Toy, compared

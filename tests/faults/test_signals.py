@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from jobs import attempts, files, ledger, local, processes
+from jobs import attempts, files, processes
+from jobs.dispatch import ledger, local
 from jobs.layout import CellFiles
 from tests.faults.live import Worker, queue, workers
 from tests.system.conftest import Bench, until

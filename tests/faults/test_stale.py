@@ -11,11 +11,13 @@ from unittest import mock
 
 import pytest
 
-from jobs import attempts, chunks, identity, ledger, records, situation, survey
-from jobs.index import Index
+from jobs import attempts, identity, records
+from jobs.dispatch import chunks, ledger
+from jobs.dispatch.scheduler import Answer
+from jobs.dispatch.slurm_text import Limits
 from jobs.layout import RunRoot
-from jobs.scheduler import Answer
-from jobs.slurm_text import Limits
+from jobs.planning import situation, survey
+from jobs.planning.index import Index
 from tests.examples import cell, finish, record, run_root, submission
 
 ONE = cell()

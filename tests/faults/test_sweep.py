@@ -8,9 +8,9 @@ from typing import Any, get_args
 import pytest
 
 from analysis.gather import gather
-from jobs import situation
-from jobs.index import Index
 from jobs.layout import RunRoot
+from jobs.planning import situation
+from jobs.planning.index import Index
 from tests.examples import run_root
 from tests.faults.filesystem import Fault, failing, struck
 from tests.faults.job_operations import OF_JOBS

@@ -13,7 +13,8 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.tables import load
-from jobs import ledger, local, processes
+from jobs import processes
+from jobs.dispatch import ledger, local
 from jobs.layout import RunRoot
 from jobs.schema import TABLES, TableName
 from tests.system.conftest import CHECKOUT, Bench, descendants, until

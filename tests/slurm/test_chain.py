@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import ledger
+from jobs.dispatch import ledger
 from tests.chains import chain
 from tests.slurm.cluster import Cluster
 from tests.slurm.test_line import finished, user

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs import attempts, files, ledger, unclaimed
+from jobs import attempts, files
+from jobs.dispatch import ledger, unclaimed
 from jobs.layout import CellFiles
 from tests.slurm.cluster import Cluster
 from tests.slurm.test_line import finished, user

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs import attempts, ledger
+from jobs import attempts
+from jobs.dispatch import ledger
 from jobs.layout import CellFiles
 from tests.slurm.cluster import Cluster
 from tests.slurm.test_line import finished, user

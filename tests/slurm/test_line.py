@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from jobs import attempts, files, ledger
+from jobs import attempts, files
+from jobs.dispatch import ledger
 from jobs.layout import RunRoot
 from tests.slurm.cluster import Cluster
 from tests.system.conftest import CHECKOUT, Bench, until

@@ -1,13 +1,13 @@
-"""`jobs.scheduler` and `jobs.slurm_text` before a real SLURM, with and without accounting."""
+"""`jobs.dispatch.scheduler` and `jobs.dispatch.slurm_text` before a real SLURM, with and without accounting."""
 
 import subprocess
 import time
 
 import pytest
 
-from jobs import scheduler
-from jobs.scheduler import Answer
-from jobs.slurm_text import translate_refusal
+from jobs.dispatch import scheduler
+from jobs.dispatch.scheduler import Answer
+from jobs.dispatch.slurm_text import translate_refusal
 from tests.slurm.cluster import Cluster
 from tests.slurm.daemons import eventually
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from jobs import ledger
+from jobs.dispatch import ledger
 from tests.slurm.cluster import Cluster
 from tests.slurm.test_line import finished, user
 from tests.system.conftest import Bench, until

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from jobs.gradients_stage import record
+from jobs.running.gradients_stage import record
 from snnlib import datasets, distributed, models, repeatable
 from snnlib.distributed import World
 from snnlib.evaluate import batches, shard

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from jobs import attempts, files, ledger, local, processes, records
+from jobs import attempts, files, processes, records
+from jobs.dispatch import ledger, local
 from jobs.layout import CellFiles, RunRoot
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent

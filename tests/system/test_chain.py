@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs import files, tensors
+from jobs import files
+from jobs.expand import tensors
 from tests.chains import chain
 from tests.system.conftest import Bench, until
 

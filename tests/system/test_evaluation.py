@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from jobs import attempts, files, local, partial, processes
+from jobs import attempts, files, processes
+from jobs.dispatch import local
 from jobs.layout import CellFiles, RunRoot
+from jobs.running import partial
 from tests.system.conftest import CHECKOUT, Bench, descendants, job_process, until
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs import attempts, files, holds, ledger, local, processes
+from jobs import attempts, files, processes
+from jobs.dispatch import holds, ledger, local
 from jobs.layout import CellFiles
 from tests.system.conftest import Bench, descendants, job_process, until
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 import analysis
-from jobs import finding
+from jobs.planning import finding
 from tests.system.conftest import Bench
 
 MANIFEST = finding.MANIFESTS / "hosnn_digits.yaml"

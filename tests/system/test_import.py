@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from jobs import tensors
+from jobs.expand import tensors
 
 CHECKOUT = Path(__file__).parent.parent.parent
 MNIST = {"conv_1": (15, 24, 24, 5), "conv_2": (40, 8, 8, 5), "FC_1": (300, 1, 1, 5)}

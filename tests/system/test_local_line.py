@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs import attempts, files, ledger, local, processes
+from jobs import attempts, files, processes
+from jobs.dispatch import ledger, local
 from tests.system.conftest import Bench, descendants, job_process, until
 
 pytestmark = pytest.mark.slow

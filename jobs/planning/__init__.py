@@ -1,0 +1,1 @@
+"""How everything stands, what is left to do, and how that reads; nothing is sent."""

@@ -1,0 +1,320 @@
+"""The plan: wanted minus recorded minus live, with a reason for each cell. Pure.
+
+Clock, disk and scheduler come in as arguments; `plan` prints what `submit` would do from the
+same objects, and resuming is planning again.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Literal
+
+from jobs.attempts import Attempt
+from jobs.expand.cell import Cell, Parent, stage_key
+
+Action = Literal["train", "evaluate", "retry", "wait", "blocked", "held", "give_up", "done"]
+State = Literal[
+    "new", "blocked", "held", "queued", "pending", "running", "completed", "failed", "timeout",
+    "out_of_memory", "preempted", "node_fail", "cancelled", "lost", "given_up", "unknown",
+]  # fmt: skip
+SENT: frozenset[Action] = frozenset({"train", "evaluate", "retry"})
+"""Actions that `submit` sends."""
+
+FREE_RETRIES = 20
+"""Retries after an interruption that is nobody's fault, while the work advances."""
+FAILURES = 3
+"""Failures of the infrastructure after which a cell is given up."""
+
+_INTERRUPTIONS = frozenset({"preempted", "node_fail", "lost", "timeout"})
+_NEUTRAL = frozenset({"cancelled", "fenced", "completed"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What the disk holds of a training.
+
+    Attributes:
+        trained: training.json stands.
+        rows: keys of the recorded rows (`jobs.expand.cell.row_key`).
+        attempts: all tries, ascending.
+        step: of the newest checkpoint, 0 if none.
+        invalidated: why what there was of it counts no more; attempts are those made since.
+    """
+
+    trained: bool = False
+    rows: frozenset[str] = frozenset()
+    attempts: tuple[Attempt, ...] = ()
+    step: int = 0
+    invalidated: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Live:
+    """A job that holds a cell, or a submission that keeps it from running.
+
+    Attributes:
+        state: queued, pending, running or unknown; held until somebody lets it go on.
+        job: for people, e.g. "job 123_4" or "submission 7".
+        why: what it waits for, or is held by; may be empty.
+        otherwise: state of a held job that the scheduler or the queue still has.
+    """
+
+    state: Literal["queued", "pending", "running", "unknown", "held"]
+    job: str
+    nodes: str = ""
+    why: str = ""
+    otherwise: Literal["queued", "pending"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """What is to be done about one cell.
+
+    Attributes:
+        missing: keys of the rows and stages that are wanted and not recorded.
+        follows: of a blocked cell, how many generations of parents are sent or run before it;
+            0 if it cannot be sent along with them.
+        reason: for people.
+        state: of the cell, for status.
+        step: where a training goes on.
+    """
+
+    cell: Cell
+    action: Action
+    state: State
+    reason: str
+    missing: tuple[str, ...] = ()
+    step: int = 0
+    follows: int = 0
+
+
+def with_parents(cells: Sequence[Cell]) -> list[Cell]:
+    """Cells and all ancestors they need, each training once, ancestors first.
+
+    An ancestor that is not among the cells is trained, not evaluated.
+    """
+    own = {cell.training_id for cell in cells}
+    found: dict[str, Cell] = {}
+    for cell in cells:
+        for ancestor in ancestors(cell):
+            if ancestor.training_id not in own:
+                orphan = ancestor if ancestor.number < 0 else replace(ancestor, number=-1)
+                found.setdefault(ancestor.training_id, orphan)
+    return [*found.values(), *cells]
+
+
+def ancestors(cell: Cell) -> Iterator[Cell]:
+    """Everything that a cell descends from, the oldest first; shared ancestors may repeat."""
+    for parent in cell.parents:
+        yield from ancestors(parent.cell)
+        yield parent.cell
+
+
+def plan(
+    cells: Sequence[Cell],
+    progress: Mapping[str, Progress],
+    live: Mapping[str, Live],
+    *,
+    retry_failed: bool = False,
+) -> list[Planned]:
+    """Decide for each cell; parents that are no cells come first, then the cells in order.
+
+    Args:
+        cells: wanted.
+        progress: by training id; absent means nothing is on disk.
+        live: jobs by training id.
+        retry_failed: try again what was given up.
+    """
+    planned: list[Planned] = []
+    claimed: set[str] = set()
+    nothing = Progress()
+    for cell in with_parents(cells):
+        known = progress.get(cell.training_id, nothing)
+        item = _decide(cell, known, live.get(cell.training_id), retry_failed=retry_failed)
+        if item.action in SENT:
+            item = _hold_back(item, progress, claimed)
+            claimed.add(cell.training_id)
+        planned.append(item)
+    return _followed(planned)
+
+
+def _followed(planned: list[Planned]) -> list[Planned]:
+    """Blocked cells whose parents are sent or run now can be sent along, to start after them."""
+    if all(item.action != "blocked" for item in planned):
+        return planned
+    by_id: dict[str, Planned] = {}
+    for item in planned:
+        if item.action in SENT or item.cell.training_id not in by_id:
+            by_id[item.cell.training_id] = item
+    known: dict[str, int | None] = {}
+
+    def generation(item: Planned) -> int | None:
+        """Generations before a cell; None if one that it waits for will not come."""
+        key = item.cell.training_id
+        if key not in known:
+            known[key] = _generation(item, [by_id[p.cell.training_id] for p in item.cell.parents])
+        return known[key]
+
+    def _generation(item: Planned, parents: list[Planned]) -> int | None:
+        if item.action in SENT or (item.action == "wait" and item.state != "new"):
+            return 0
+        if item.action != "blocked":
+            return None
+        before = [generation(parent) for parent in parents if parent.action != "done"]
+        return None if None in before else 1 + max(filter(None, before), default=0)
+
+    return [
+        replace(item, follows=generation(item) or 0) if item.action == "blocked" else item
+        for item in planned
+    ]
+
+
+def _hold_back(item: Planned, progress: Mapping[str, Progress], claimed: set[str]) -> Planned:
+    """A cell whose parent or twin training must come first is not sent yet."""
+    cell = item.cell
+    for parent in cell.parents:
+        if reason := _awaited(parent, progress.get(parent.cell.training_id, Progress())):
+            return Planned(
+                cell=cell, action="blocked", state="blocked", reason=reason, missing=item.missing
+            )
+    if cell.training_id in claimed:
+        reason = "another cell of this manifest runs the same training; its turn comes next"
+        return Planned(cell=cell, action="wait", state="new", reason=reason, missing=item.missing)
+    return item
+
+
+def _awaited(parent: Parent, known: Progress) -> str:
+    """What a child waits for, or nothing."""
+    label = parent.cell.label
+    there = parent.stage_id is None or stage_key(parent.stage_id) in known.rows
+    if known.trained and there:
+        return ""
+    if why := exhausted(known.attempts):
+        return f"its parent {label} was given up ({why})"
+    return f"waits for its parent {label}" + (", its signature" if known.trained else "")
+
+
+@lru_cache(maxsize=4096)
+def _missing(wanted: tuple[str, ...], recorded: frozenset[str]) -> tuple[str, ...]:
+    """Wanted rows without the recorded ones; few pairs differ, and cells share the answer."""
+    return tuple([row for row in wanted if row not in recorded])
+
+
+def _decide(cell: Cell, known: Progress, live: Live | None, *, retry_failed: bool) -> Planned:
+    missing = _missing(cell.wanted, known.rows)
+
+    def planned(action: Action, state: State, reason: str) -> Planned:
+        return Planned(
+            cell=cell, action=action, state=state, reason=reason, missing=missing, step=known.step
+        )
+
+    if known.trained and not missing:
+        return planned("done", "completed", "recorded")
+    if live is not None and live.state == "held":
+        return planned("held", "held", f"{live.why} ({live.job})")
+    if live is not None:
+        job = "; ".join(filter(None, (live.job, live.why)))
+        return planned("wait", live.state, f"{live.state} ({job})")
+    last = known.attempts[-1] if known.attempts else None
+    state: State = "new" if last is None else _state_of(last)
+    if (reason := exhausted(known.attempts)) and not retry_failed:
+        return planned("give_up", "failed" if last and last.deterministic else "given_up", reason)
+    if known.trained:
+        again = last is not None and last.state != "completed"
+        reason = f"training done; {_in_words(cell, missing)} missing"
+        return planned("evaluate", state if again else "new", reason)
+    if last is None:
+        why = f"new; invalidated: {known.invalidated}" if known.invalidated else "new"
+        return planned("train", "new", why)
+    on = f"go on from step {known.step:,}" if known.step else "start over"
+    return planned("retry", state, f"{_tally(known.attempts)}, {on}")
+
+
+@lru_cache(maxsize=4096)
+def _rows(missing: tuple[str, ...]) -> int:
+    """How many of some keys are rows; cells share their lists of missing keys."""
+    return sum(not key.endswith("@stage") for key in missing)
+
+
+def _in_words(cell: Cell, missing: tuple[str, ...]) -> str:
+    """What is missing of a trained cell."""
+    rows = _rows(missing)
+    words = [f"{rows} of {len(cell.rows)} rows"] if rows else []
+    if rows < len(missing):
+        stages = cell.stage_ids.items()
+        words += dict.fromkeys(s.noun for key, s in stages if stage_key(key) in missing)
+    return " and ".join(words)
+
+
+def _state_of(last: Attempt) -> State:
+    match last.state:
+        case None | "lost":
+            return "lost"
+        case "fenced" | "completed":
+            return "new"
+        case known:
+            return known
+
+
+@dataclass
+class _Budget:
+    """What the attempts at a cell have used up, since its last success or mended error."""
+
+    free: int = 0
+    failures: int = 0
+    fatal: str = ""
+    last: str = ""
+
+
+def _is_free(attempt: Attempt) -> bool:
+    """Whether an end is nobody's fault and cost no work."""
+    interrupted = (attempt.state or "lost") in _INTERRUPTIONS
+    return interrupted and (attempt.advanced or not attempt.claimed)
+
+
+def _used(attempts: Sequence[Attempt]) -> _Budget:
+    used = _Budget()
+    for attempt in attempts:
+        state = attempt.state or "lost"
+        if state == "completed":
+            used = _Budget()
+        if state in _NEUTRAL:
+            continue
+        last = attempt.reason or attempt.signature or state
+        if attempt.deterministic:
+            used = _Budget(fatal=last)
+            continue
+        used.fatal, used.last = "", last
+        if _is_free(attempt):
+            used.free += 1
+        else:
+            used.failures += 1
+    return used
+
+
+def _tally(attempts: Sequence[Attempt]) -> str:
+    last = attempts[-1]
+    state = last.state or "lost"
+    if state in _NEUTRAL:
+        return state
+    used = _used(attempts)
+    if _is_free(last):
+        return f"{state} ({used.free} of {FREE_RETRIES})"
+    return f"{state} ({used.failures} of {FAILURES})" if used.failures else state
+
+
+def exhausted(attempts: Sequence[Attempt]) -> str:
+    """Why a cell is given up, or nothing.
+
+    What came before a mended error, or before work that was finished, no longer counts.
+    """
+    if all(attempt.state == "completed" for attempt in attempts):
+        return ""  # ten thousand times in a large study
+    used = _used(attempts)
+    if used.fatal:
+        return f"{used.fatal}; the same error would come again"
+    if used.failures >= FAILURES:
+        return f"{used.failures} failures, last: {used.last}"
+    if used.free >= FREE_RETRIES:
+        return f"interrupted {used.free} times"
+    return ""

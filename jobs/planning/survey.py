@@ -1,0 +1,189 @@
+"""What the disk holds of each training: its progress, as far as the index does not know it."""
+
+import os
+import re
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+from jobs import attempts, files, identity, records
+from jobs.errors import CorruptFile
+from jobs.expand.cell import Cell
+from jobs.layout import CellFiles, RunRoot
+from jobs.planning.index import TICK_NS, Entry, Index, row_keys, rows_text
+from jobs.planning.plan import Progress
+from jobs.upkeep import tombstones
+from jobs.upkeep.tombstones import Grave
+
+_STEP = re.compile(r"step-(\d{8,})\.a\d{4,}")
+
+
+def progress(
+    root: RunRoot, cells: Iterable[Cell], index: Index, unsettled: Set[str] | None = None
+) -> dict[str, Progress]:
+    """The progress of the trainings of cells; those without a folder are left out.
+
+    Args:
+        root: the run root.
+        cells: wanted.
+        index: consulted and added to.
+        unsettled: the only trainings that can have changed since the index looked at them, of
+            those whose attempts had all ended; None if any can.
+    """
+    present, graves = _present(root), tombstones.graves(root)
+    for key, grave in graves.items():
+        index.outdate(key, grave.marks)
+    found: dict[str, Progress] = {}
+    wanted: dict[str, tuple[str, ...]] = {}
+    staged: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        # two cells may share a training and want different rows of it
+        known = wanted.get(cell.training_id)
+        wanted[cell.training_id] = cell.rows if known is None else (*known, *cell.rows)
+        if cell.wanted is not cell.rows:
+            stages = staged.setdefault(cell.training_id, {})
+            stages |= dict.fromkeys(cell.wanted[len(cell.rows) :])
+    for key, rows_wanted in wanted.items():
+        folder = present.get(key)
+        if folder is None:
+            continue
+        entry = index.entries.get(key)
+        settled = unsettled is not None and key not in unsettled
+        if entry is not None and _stands(folder, entry, rows_wanted, settled=settled):
+            found[key] = Progress(
+                trained=entry.trained,
+                rows=row_keys(entry.rows),
+                attempts=tuple(entry.attempts.values()),
+                step=entry.step,
+            )
+        else:
+            found[key] = _look(root.cell(key), key, index, graves.get(key))
+    index.checked |= found.keys() & (unsettled or set())
+    for key in staged.keys() & found.keys():
+        done = {s for s in staged[key] if root.cell(key).stage(s.removesuffix("@stage")).exists()}
+        found[key] = replace(found[key], rows=found[key].rows | done)
+    for key in graves.keys() & found.keys():
+        found[key] = _without_invalid(root, found[key], graves[key])
+    return found
+
+
+def _without_invalid(root: RunRoot, known: Progress, grave: Grave) -> Progress:
+    """Progress since the last invalidation, whether or not all has been moved away yet."""
+    since = tuple(a for a in known.attempts if a.number > grave.fence)
+    why = "" if since else tombstones.reason(root, grave)
+    if grave.pending:
+        return Progress(attempts=since, invalidated=why)
+    rows = frozenset(row for row in known.rows if row.partition("@")[0] not in grave.attacks)
+    return replace(known, rows=rows, attempts=since, invalidated=why)
+
+
+def _present(root: RunRoot) -> dict[str, str]:
+    """All trainings that have a folder: id → folder."""
+    try:
+        shards = [f"{root.cells}/{name}" for name in os.listdir(root.cells)]
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    return {key: f"{shard}/{key}" for shard in shards for key in _names(shard)}
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except NotADirectoryError:  # a foreign file
+        return []
+
+
+def _stands(folder: str, entry: Entry, wanted: Sequence[str], *, settled: bool) -> bool:
+    """Whether what the index says of a training holds, as far as some wanted rows go."""
+    if settled and entry.over:
+        return True
+    known = entry.trained and row_keys(entry.rows).issuperset(wanted)
+    return known or _is_as_it_was(folder, entry)
+
+
+def _is_as_it_was(folder: str, entry: Entry) -> bool:
+    """Whether a training has no other records and attempts than the index says.
+
+    Two stat calls instead of two listings, since most of ten thousand cells did not change.
+    """
+    if not entry.stamp or _stamp(f"{folder}/{_EVALUATIONS}") != entry.stamp:
+        return False
+    following = next(reversed(entry.attempts), 0) + 1  # what the next claim would take
+    return not os.access(f"{folder}/{_attempt_below(following)}", os.F_OK)
+
+
+_EVALUATIONS = CellFiles(Path()).evaluations.name
+
+
+@cache
+def _attempt_below(number: int) -> str:
+    """Folder of an attempt, relative to that of its training."""
+    return str(CellFiles(Path()).attempt(number).folder)
+
+
+def _stamp(folder: str) -> int:
+    """When a folder's names last changed, by the filesystem's own clock in ns; 0 if it is absent.
+
+    Nobody can set this time, unlike that of the last modification.
+    """
+    try:
+        return os.stat(folder).st_ctime_ns  # noqa: PTH116 - a Path costs five times the call
+    except FileNotFoundError:
+        return 0
+
+
+def _look(cell: CellFiles, key: str, index: Index, grave: Grave | None) -> Progress:
+    """Read what the index does not know of one training."""
+    old = index.entries.get(key, Entry())
+    stamp = _stamp(str(cell.evaluations))  # first: a record that comes after the listing changes it
+    names = records.names(cell)
+    digest = identity.short_hash("\n".join(names)) if names else ""
+    trained = old.trained or _is_trained(cell)
+    rows, text = row_keys(old.rows), old.rows
+    if digest != old.names:
+        rows = frozenset(_read_rows(cell, names))
+        text = rows_text(rows)
+    tried = {n: old.attempts.get(n) or attempts.read(cell, n) for n in attempts.numbers(cell)}
+    ended = {n: a for n, a in tried.items() if a.state is not None}
+    over = len(ended) == len(tried)
+    step = 0 if trained else _step(cell)
+    entry = Entry(
+        trained=trained,
+        over=over,
+        names=digest,
+        rows=text,
+        attempts=ended,
+        stamp=stamp if trained and over and stamp < index.written - TICK_NS else 0,
+        step=step if over else 0,
+        marks=grave.marks if grave else "",
+    )
+    if entry != old:
+        index.entries[key] = entry
+        index.changed.add(key)
+    return Progress(trained=trained, rows=rows, attempts=tuple(tried.values()), step=step)
+
+
+def _is_trained(cell: CellFiles) -> bool:
+    """Whether training.json stands and is whole."""
+    return "model_sha256" in next(files.read_lines(cell.training), {})
+
+
+def _read_rows(cell: CellFiles, names: Sequence[str]) -> set[str]:
+    found: set[str] = set()
+    folder = str(cell.evaluations)
+    for name in names:
+        try:
+            found |= records.read_rows(f"{folder}/{name}")
+        except CorruptFile:
+            continue
+    return found
+
+
+def _step(cell: CellFiles) -> int:
+    """Step of the newest checkpoint by name; the worker verifies it."""
+    try:
+        names = os.listdir(cell.checkpoints)
+    except FileNotFoundError:
+        return 0
+    return max((int(match[1]) for name in names if (match := _STEP.fullmatch(name))), default=0)

@@ -1,0 +1,1 @@
+"""On the node: from the claim of a cell to its records."""

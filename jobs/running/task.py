@@ -1,0 +1,378 @@
+"""One task of a submission on one node: claim a cell, run torchrun, see how it ended.
+
+It decides nothing by exit codes (torchrun's say nothing) and stores no state: what a cell became
+stands in its own files, and a task that cannot or need not run says so in `skipped/`.
+"""
+
+import contextlib
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jobs import attempts, files, identity, processes, records
+from jobs.dispatch import breaker, codes, holds, ledger, retry
+from jobs.expand.blocks import Resources
+from jobs.layout import CellFiles, RunRoot, SubmissionFiles
+from jobs.planning.request import SHUTDOWN_S, parents, torchrun
+from jobs.running.meeting import rendezvous
+from jobs.upkeep import tombstones
+
+POLL_S = 0.2
+CANCEL_POLLS = 10
+"""Polls of the agent between two looks for a cancel file, to spare a network filesystem."""
+DYING_S = 30.0
+"""Seconds that an attempt which was told to end may still hold its cell on this machine."""
+HERE = "is running on this machine"
+
+
+def resources_of(line: Mapping[str, Any]) -> Resources:
+    """The shape of a task, from its line of array.jsonl."""
+    return identity.restore_as(Resources, line["resources"])
+
+
+def unfinished(root: RunRoot, order: Mapping[str, Any]) -> bool:
+    """Whether a work order still has something to compute."""
+    cell = root.cell(order["training_id"])
+    if not cell.training.exists():
+        return True
+    return bool(missing_stages(cell, order) or missing_rows(cell, order))
+
+
+def obstacle(
+    root: RunRoot, paths: SubmissionFiles, index: int, order: Mapping[str, Any]
+) -> str | None:
+    """Why a work order of a task cannot or need not run now, or None."""
+    if reason := _standing(root, paths, index, order):
+        return reason
+    training_id = order["training_id"]
+    cell = root.cell(training_id)
+    found = [attempts.read(cell, number) for number in attempts.numbers(cell)[-1:]]
+    if other := attempts.running_here(found):
+        return f"attempt {other.number} of {order['label']} {HERE}"
+    spent = retry.spent(root, training_id, paths.number)
+    return f"given up: {spent}" if spent else None
+
+
+def _standing(
+    root: RunRoot, paths: SubmissionFiles, index: int, order: Mapping[str, Any]
+) -> str | None:
+    """An obstacle that no claim of this very task makes, so that all its nodes see the same."""
+    if paths.cancelled(index):
+        return "cancelled before it started"
+    if not unfinished(root, order):
+        return "everything is recorded already"
+    if hold := holds.blocking(paths, index):
+        return hold.skip
+    for parent, stage in parents(order["spec"]):
+        if not root.cell(parent).training.exists():
+            return f"its parent {parent} is not trained"
+        if stage is not None and not root.cell(parent).stage(stage).exists():
+            return f"its parent {parent} has no signature yet"
+    return None
+
+
+def missing_rows(cell: CellFiles, order: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Attack id → epsilons of a work order that are not recorded yet."""
+    recorded = records.rows_of(record for _, record in records.valid(cell))
+    found = {}
+    for attack in order["attacks"]:
+        left = [e for e in attack["epsilons"] if f"{attack['id']}@{e}" not in recorded]
+        if left:
+            found[attack["id"]] = left
+    return found
+
+
+def missing_stages(cell: CellFiles, order: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Stages of a work order that are not recorded yet."""
+    # a submission of an older version has no such key
+    return [s for s in order.get("stages", []) if not cell.stage(s["id"]).exists()]
+
+
+class TaskRun:
+    """One start of one task; `stop` may be called by a signal handler at any time.
+
+    Attributes:
+        stopping: the task was told to end, so nothing new is started.
+        again: what failed may go well in another start, and has the budget for it.
+        echo: where the log of the running attempt is shown as well, for a task in the foreground.
+    """
+
+    def __init__(
+        self,
+        submission: Path,
+        index: int,
+        env: Mapping[str, str],
+        echo: Callable[[str], None] | None = None,
+    ) -> None:
+        self.paths = SubmissionFiles(submission)
+        self.root = RunRoot(submission.parent.parent)
+        self.index = index
+        self.env = env
+        self.node = int(env.get("SLURM_NODEID", "0"))
+        self.agent: subprocess.Popen[bytes] | None = None
+        self.stopping = self.again = False
+        self.tried: set[str] = set()
+        self.echo = echo
+
+    def run(self) -> None:
+        """Run every cell of the task that can and need run; returns when nothing is left."""
+        line = ledger.task_line(self.paths, self.index)
+        if self.node == 0:
+            tombstones.finish(self.root, {order["training_id"] for order in line["cells"]})
+        # the nodes of one job could disagree on what is left, so they share one start
+        starts = 1 if resources_of(line).nodes > 1 else len(line["cells"])
+        for _ in range(starts):
+            orders = [o for o in line["cells"] if o["training_id"] not in self.tried]
+            order, reason = self._next(orders)
+            if self.stopping:
+                break
+            if order is None:
+                if self.node == 0 and (not self.tried or reason.startswith(holds.MARK)):
+                    ledger.skip(self.paths, self.index, reason)
+                break
+            self.tried |= self._start(line, order, orders[orders.index(order) :])
+        if self.node == 0:
+            self._settle(line["cells"])
+
+    def _settle(self, orders: Sequence[Mapping[str, Any]]) -> None:
+        """Let the others go on if this was their canary; see whether to start again."""
+        canary = any(hold.canary == self.index for hold in holds.in_force(self.paths))
+        if canary and not unfinished(self.root, orders[0]):
+            holds.release(self.paths, time.time(), canary=self.index)
+        mine = [order for order in orders if order["training_id"] in self.tried]
+        if self.stopping or self._cancelled():
+            return
+        if retry.due(self.root, self.paths, self.index, mine, job_id(self.env)):
+            hold = holds.blocking(self.paths, self.index)
+            self.again = hold is None
+            if hold is not None:
+                ledger.skip(self.paths, self.index, hold.skip)
+
+    def stop(self) -> None:
+        """Have the ranks save and end, and wait until they did."""
+        self.stopping = True
+        agent = self.agent
+        if agent is None or agent.poll() is not None:
+            return
+        agent.send_signal(signal.SIGUSR2)
+        deadline = time.monotonic() + SHUTDOWN_S + 30
+        while time.monotonic() < deadline:
+            # Popen.wait would deadlock here: the main flow may hold its lock.
+            if not _child_runs(agent.pid):
+                return
+            time.sleep(POLL_S)
+        agent.kill()
+
+    def _next(self, orders: list[dict[str, Any]]) -> tuple[dict[str, Any] | None, str]:
+        """The first work order that can run, or why there is none.
+
+        An attempt that is dying on this machine gets some time to do so.
+        """
+        deadline = time.monotonic() + DYING_S
+        while True:
+            # another node may see the claim that node 0 just made
+            look = obstacle if self.node == 0 else _standing
+            found = [look(self.root, self.paths, self.index, order) for order in orders]
+            if None in found:
+                return orders[found.index(None)], ""
+            reasons = [reason for reason in found if reason is not None]
+            held = [reason for reason in reasons if reason.startswith(holds.MARK)]
+            living = [reason for reason in reasons if reason.endswith(HERE)]
+            if not living or self.stopping or time.monotonic() > deadline:
+                return None, "; ".join(dict.fromkeys(held or reasons))
+            time.sleep(POLL_S)
+
+    def _start(
+        self, line: dict[str, Any], order: dict[str, Any], orders: list[dict[str, Any]]
+    ) -> set[str]:
+        """Run torchrun over some work orders; which trainings it tried."""
+        env = self._environment(line)
+        before = {o["training_id"]: _newest(self.root, o) for o in orders}
+        if self.node == 0:
+            number = claim(self.root, self.paths, self.index, order, env)
+            env["SPIKEGRID_CLAIM"] = str(number)
+            attempt = self.root.cell(order["training_id"]).attempt(number)
+            codes.note(attempt, order, env["SPIKEGRID_CODE"])
+        env["SPIKEGRID_FROM"] = order["training_id"]
+        shape = resources_of(line)
+        job = job_id(self.env) or self.paths.folder.name
+        meeting = rendezvous(shape, self.env, f"{job}-{self.index}")
+        command = torchrun(shape, meeting, python=sys.executable)
+        command += [str(self.paths.folder), str(self.index)]
+        foreground = self.echo is not None
+        self.agent = subprocess.Popen(
+            command,
+            env=env,
+            cwd=env["PYTHONPATH"],
+            stdin=subprocess.DEVNULL,
+            # in the foreground Ctrl-C is for the task, which then tells the ranks
+            start_new_session=foreground,
+            stdout=subprocess.DEVNULL if foreground else None,
+            stderr=subprocess.DEVNULL if foreground else None,
+            preexec_fn=_child_setup,
+        )
+        cancelled = self._watch(orders)
+        if self.node != 0:
+            return {order["training_id"]}
+        tried = {order["training_id"]}
+        for one in orders:
+            for number in self._own_attempts(one, before[one["training_id"]]):
+                tried.add(one["training_id"])
+                self._conclude(one, number, cancelled=cancelled)
+                self._count(one, number)
+        return tried
+
+    def _own_attempts(self, order: Mapping[str, Any], before: int) -> list[int]:
+        """Attempts at a cell that this start of this task claimed, and nobody else."""
+        cell = self.root.cell(order["training_id"])
+        own = (self.paths.number, self.index, job_id(self.env))
+        found = [attempts.read(cell, n) for n in attempts.numbers(cell) if n > before]
+        return [a.number for a in found if (a.submission, a.task, a.job_id) == own]
+
+    def _watch(self, orders: Sequence[Mapping[str, Any]]) -> bool:
+        """Wait for the agent; a cancel file stops it. Returns whether it was cancelled."""
+        assert self.agent is not None
+        cancelled = False
+        if self.stopping:  # told so while the agent was being started
+            self.agent.send_signal(signal.SIGUSR2)
+        shown: dict[Path, int] = {}
+        for poll in itertools.count():
+            over = self.agent.poll() is not None
+            if self.echo is not None:
+                self._show(orders, shown)
+            if over:
+                break
+            if not cancelled and poll % CANCEL_POLLS == 0 and self._cancelled():
+                cancelled = True
+                self.agent.send_signal(signal.SIGUSR2)
+            time.sleep(POLL_S)
+        return cancelled or self._cancelled()
+
+    def _show(self, orders: Sequence[Mapping[str, Any]], shown: dict[Path, int]) -> None:
+        """Hand on what the logs of rank 0 gained."""
+        assert self.echo is not None
+        for order in orders:
+            cell = self.root.cell(order["training_id"])
+            for number in attempts.numbers(cell)[-1:]:
+                log = cell.attempt(number).log(0)
+                text = log.read_bytes() if log.exists() else b""
+                if new := text[shown.get(log, 0) :]:
+                    self.echo(new.decode(errors="replace"))
+                    shown[log] = len(text)
+
+    def _cancelled(self) -> bool:
+        return self.paths.cancelled(self.index)
+
+    def _conclude(self, order: dict[str, Any], number: int, *, cancelled: bool) -> None:
+        """Say how an attempt ended that could not say it itself."""
+        assert self.agent is not None
+        attempt = self.root.cell(order["training_id"]).attempt(number)
+        if attempt.end.exists():
+            return
+        if cancelled:
+            attempts.end(attempt, "cancelled", "cancelled by the user", ended=time.time())
+            return
+        if self.stopping:
+            # the signal came before the ranks could handle it
+            attempts.end(attempt, "preempted", "stopped by a signal", ended=time.time())
+            return
+        tail = attempts.log_tail(attempt.log(0))
+        reason = f"its ranks died (torchrun ended with code {self.agent.returncode})"
+        now = time.time()
+        claimed = next(files.read_lines(attempt.claim), {}).get("claimed", now)
+        attempts.end(
+            attempt,
+            "failed",
+            f"{reason}: killed from outside, out of memory, or no room on the disk?",
+            signature=reason,
+            tail=tail,
+            ended=now,
+            seconds=round(now - claimed, 3),
+        )
+
+    def _count(self, order: Mapping[str, Any], number: int) -> None:
+        """Show a failed attempt to the circuit breaker."""
+        ended = attempts.read(self.root.cell(order["training_id"]), number)
+        if ended.state in {"failed", "out_of_memory"}:
+            with contextlib.suppress(OSError):  # a full disk must not keep the others from running
+                breaker.note(self.root, self.paths, order, ended)
+
+    def _header(self) -> dict[str, Any]:
+        header: dict[str, Any] = files.read_json(self.paths.plan)
+        return header
+
+    def _environment(self, line: dict[str, Any]) -> dict[str, str]:
+        """What the ranks inherit; the checkout is not on their path."""
+        header = self._header()
+        # the cells of one task run one code (`jobs.planning.request.tasks`)
+        code = codes.of_order(self.root, line["cells"][0], header["code"])
+        env = {
+            **self.env,
+            "PYTHONSAFEPATH": "1",
+            "PYTHONPATH": str(self.root.path.resolve() / "code" / code),
+            "PYTHONUNBUFFERED": "1",
+            "OMP_NUM_THREADS": str(resources_of(line).cpus_per_gpu),
+            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+            "SPIKEGRID_CODE": code,
+            "SPIKEGRID_DATA": header["data"],
+        }
+        if devices := self.env.get("SPIKEGRID_DEVICES"):
+            env["CUDA_VISIBLE_DEVICES"] = devices
+        elif not resources_of(line).gpus_per_node:
+            env["CUDA_VISIBLE_DEVICES"] = ""
+        return env
+
+
+def claim(
+    root: RunRoot,
+    paths: SubmissionFiles,
+    index: int,
+    order: Mapping[str, Any],
+    env: Mapping[str, str],
+) -> int:
+    """Take the next attempt of a work order's cell in the name of a job."""
+    plan = files.read_json(paths.plan)
+    details = {
+        "training_id": order["training_id"],
+        "label": order["label"],
+        "submission": paths.number,
+        "task": index,
+        "job_id": job_id(env),
+        "job_name": next(c["name"] for c in plan["chunks"] if index in c["tasks"]),
+        "claimed": time.time(),
+        "code": env.get("SPIKEGRID_CODE", plan["code"]),
+        "attacks": [attack["id"] for attack in order["attacks"]],
+    }
+    spec = identity.canonical(order["spec"]).encode()
+    return attempts.claim(root.cell(order["training_id"]), details, spec)
+
+
+def job_id(env: Mapping[str, str]) -> str:
+    """The scheduler's id of this task, or an empty text."""
+    if array := env.get("SLURM_ARRAY_JOB_ID"):
+        return f"{array}_{env['SLURM_ARRAY_TASK_ID']}"
+    return env.get("SLURM_JOB_ID") or env.get("SUBMITIT_LOCAL_JOB_ID", "")
+
+
+def _newest(root: RunRoot, order: Mapping[str, Any]) -> int:
+    return (attempts.numbers(root.cell(order["training_id"])) or [0])[-1]
+
+
+def _child_setup() -> None:
+    processes.die_with_parent()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _child_runs(pid: int) -> bool:
+    try:
+        done, _ = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return False
+    return done == 0

@@ -1,0 +1,188 @@
+"""Train the network of a cell, from its newest checkpoint to its end."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from jobs import checkpoint, files
+from jobs.checkpoint import State, Weights
+from jobs.errors import UsageError
+from jobs.running.cell_run import CellRun, Stopped
+from jobs.running.signature_stage import load_signature
+from snnlib import distributed
+from snnlib.datasets import Data
+from snnlib.train import EpochMetrics, Training
+
+SAVE_SHARE = 20
+"""A save may cost one part in this many of the time since the last one."""
+SAVE_S = 2.0
+"""Seconds between two saves at least."""
+
+
+def train(run: CellRun, data: Data) -> None:
+    """Train to the end, saving on the way.
+
+    Raises:
+        Stopped: a signal came; the training is saved.
+        Fenced: a younger attempt has taken over.
+        UsageError: the checkpoint needs another number of processes.
+        NotFinite: the loss is no number.
+    """
+    world = run.job.world
+    training = Training(run.spec, data, world=world, start=_start_weights(run), nds=_signature(run))
+    best, codes, history = _resume(run, training)
+    saved, cost = time.monotonic(), 0.0
+    while not training.done:
+        if training.epoch_complete:
+            metrics = training.finish_epoch()
+            if training.is_best or run.spec.regime.select == "last":
+                best = checkpoint.copied(training.module.state_dict())
+            history.append(_log_epoch(run, metrics))
+            run.guard()
+        else:
+            training.advance()
+            run.step = training.step
+        due = run.leads and time.monotonic() - saved > max(SAVE_S, SAVE_SHARE * cost)
+        stopping, due = distributed.any_of(world, run.job.stop.up, due)
+        if stopping or due:
+            before = time.monotonic()
+            _save(run, training, best, codes, history)
+            saved, cost = time.monotonic(), time.monotonic() - before
+        if stopping:
+            raise Stopped
+    assert best is not None
+    if run.leads:
+        _finish(run, training.step, best, codes, history)
+    run.advanced = True
+    distributed.barrier(world)
+
+
+def _start_weights(run: CellRun) -> Weights | None:
+    """Weights of the parent or of an own file; None to start at random."""
+    start = run.spec.start
+    if start is None:
+        return None
+    kind, _, name = start.rpartition(":")
+    if kind == "sha256":
+        return checkpoint.load_own(Path(run.order["files"][name]), name)
+    return checkpoint.load_final(run.job.root.cell(start))[0]
+
+
+def _signature(run: CellRun) -> Weights | float | None:
+    """Signature of TA-LIF layers: the parent's, an own file's, or one value for all."""
+    nds = run.spec.nds
+    if nds is None:
+        return None
+    parent, is_of_parent, stage_id = nds.partition("/")
+    if is_of_parent:
+        return load_signature(run.job.root.cell(parent), stage_id)
+    kind, _, name = nds.partition(":")
+    if kind == "constant":
+        return float(name)
+    return checkpoint.load_own(Path(run.order["files"][name]), name)
+
+
+def _resume(
+    run: CellRun, training: Training
+) -> tuple[Weights | None, tuple[str, ...], list[dict[str, Any]]]:
+    """Go on from the newest whole checkpoint: best weights, all codes and metrics so far."""
+    code = os.environ["SPIKEGRID_CODE"]
+    found = None
+    if run.leads:
+        found = checkpoint.newest(
+            run.cell, lambda path, why: run.event("refused", checkpoint=path.name, why=why)
+        )
+    found = distributed.broadcast_object(run.job.world, found)
+    if found is None:
+        return None, (code,), []
+    folder, state = found
+    if state.world_size != run.job.world.size:
+        raise UsageError(
+            f"{folder.name} was saved by {state.world_size} processes, this job has "
+            f"{run.job.world.size}: give the cell its old resources again"
+        )
+    history = state.rest.pop("history")
+    training.load({**state.rest, "model": state.model})
+    run.resumed_from = folder.name
+    run.event("resumed", checkpoint=folder.name, step=state.step)
+    run.say(f"go on from step {state.step:,} ({folder.name})")
+    return state.best, tuple(dict.fromkeys((*state.codes, code))), history
+
+
+def _save(
+    run: CellRun,
+    training: Training,
+    best: Weights | None,
+    codes: tuple[str, ...],
+    history: list[dict[str, Any]],
+) -> None:
+    """Save where the training is, unless a younger attempt has taken over."""
+    run.guard()
+    rest = training.state()
+    model = rest.pop("model")
+    if run.leads:
+        state = State(
+            step=training.step,
+            world_size=run.job.world.size,
+            codes=codes,
+            model=model,
+            best=best,
+            rest={**rest, "history": history},
+        )
+        checkpoint.save(run.cell, run.number, state)
+        run.event("saved", step=training.step)
+    run.advanced = True
+
+
+def _log_epoch(run: CellRun, metrics: EpochMetrics) -> dict[str, Any]:
+    line = dict(vars(metrics))
+    if run.leads:
+        files.append(run.files.metrics, line)
+    validated = ""
+    if metrics.validation_total:
+        share = metrics.validation_correct / metrics.validation_total
+        on_test = run.spec.regime.select == "best_test"
+        validated = f" · {'test' if on_test else 'validation'} {share:.1%}"
+    run.say(
+        f"epoch {metrics.epoch}/{run.spec.regime.epochs} · loss {metrics.loss:.4f} · "
+        f"train {metrics.train_accuracy:.1%}{validated} · {metrics.seconds:.1f} s"
+    )
+    return line
+
+
+def _finish(
+    run: CellRun,
+    steps: int,
+    best: Weights,
+    codes: tuple[str, ...],
+    history: list[dict[str, Any]],
+) -> None:
+    """Write the trained network, then say that it stands; of two attempts one counts."""
+    about = {"step": steps, "world_size": run.job.world.size, "codes": list(codes)}
+    folder, sha256 = checkpoint.save_final(run.cell, run.number, best, about)
+    chosen = _chosen(run, history)
+    summary = {
+        "schema_version": 1,
+        "training_id": run.order["training_id"],
+        "label": run.label,
+        "model_sha256": sha256,
+        "checkpoint": folder,
+        "epochs": run.spec.regime.epochs,
+        "steps": steps,
+        "best_epoch": chosen["epoch"],
+        "validation_correct": chosen["validation_correct"],
+        "validation_total": chosen["validation_total"],
+        "history": history,
+        "measured": run.measured(codes=list(codes)),
+    }
+    if not files.create(run.cell.training, files.dumps(summary)):
+        run.event("twin", why="another attempt finished this training first")
+    checkpoint.clear(run.cell)
+
+
+def _chosen(run: CellRun, history: list[dict[str, Any]]) -> dict[str, Any]:
+    """The epoch whose network is kept: the last, or the earliest of the best."""
+    if run.spec.regime.select == "last":
+        return history[-1]
+    return max(history, key=lambda line: (line["validation_correct"], -line["epoch"]))

@@ -1,0 +1,238 @@
+"""An attack that was interrupted goes on where it was, to the same record."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs import checkpoint, files, identity, records
+from jobs.layout import RunRoot
+from jobs.processes import StopFlag
+from jobs.running import agreement, attack_share, evaluate_cell, partial
+from jobs.running.agreement import Agreement
+from jobs.running.cell_run import CellRun, Job, Stopped
+from snnlib import evaluate, models
+from snnlib.attacks import ATTACKS as ATTACKS_BY_NAME
+from snnlib.distributed import World
+from snnlib.errors import GuardBroken
+from snnlib.spec.attack import BIM, FGSM, PGD, RFGSM, Attack
+from snnlib.spec.data import Dataset, Evaluation
+from snnlib.spec.model import Small
+from snnlib.spec.neuron import LIF
+from snnlib.spec.training import CleanRegime, TrainingSpec
+from tests.examples import run_root
+from tests.snnlib import ddp_rank
+
+DATA = ddp_rank.few_digits(100)
+SPEC = TrainingSpec(
+    dataset=Dataset(name="digits"),
+    model=Small(neuron=LIF(), time_steps=2),
+    regime=CleanRegime(epochs=1),
+)
+EVALUATION = Evaluation(samples=20, batch=6)
+RADII = (Fraction(16, 255), Fraction(48, 255))
+STEPS = PGD(steps=3, restarts=2)
+ATTACKS: list[Attack] = [FGSM(), RFGSM(), BIM(steps=2), STEPS]
+
+
+class Flag(StopFlag):
+    """A flag that no signal raises."""
+
+    def __init__(self) -> None:
+        self.up = False
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunRoot:
+    monkeypatch.setenv("SPIKEGRID_CODE", "c0de")
+    monkeypatch.setattr(agreement, "LOOK_S", 0.0)
+    return trained(run_root(tmp_path))
+
+
+def trained(root: RunRoot) -> RunRoot:
+    """A network with random weights, as if it had been trained."""
+    cell = root.cell(identity.training_id(SPEC))
+    model = models.build(SPEC.model, shape=DATA.shape, classes=10, seed=0)
+    folder, sha256 = checkpoint.save_final(cell, 1, model.state_dict(), {})
+    files.replace(cell.training, files.dumps({"checkpoint": folder, "model_sha256": sha256}))
+    return root
+
+
+def attempt(
+    root: RunRoot, number: int, attack: Attack = STEPS, evaluation: Evaluation = EVALUATION
+) -> CellRun:
+    """An attempt at one attack, of rank 0 of one."""
+    named = {
+        "id": identity.attack_id(attack, evaluation, "digits"),
+        "attack": identity.plain(attack),
+        "epsilons": [f"{radius.numerator}/{radius.denominator}" for radius in RADII],
+    }
+    order = {
+        "training_id": identity.training_id(SPEC),
+        "label": "digits/small-lif/clean/s0",
+        "spec": identity.plain(SPEC),
+        "evaluation": identity.plain(evaluation),
+        "attacks": [named],
+    }
+    job = Job(root=root, paths=root.submission(1), index=0, world=World.single(), device="cpu",
+              stop=Flag(), threads=1)  # fmt: skip
+    run = CellRun(job, order, number)
+    run.files.folder.mkdir(parents=True, exist_ok=True)
+    return run
+
+
+@pytest.fixture
+def after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], object]], list[int]]:
+    """Have something happen once some batches are attacked; the list counts all of them."""
+
+    def arrange(count: int, happen: Callable[[], object]) -> list[int]:
+        whole, seen = evaluate.attack_batch, [0]
+
+        def counted(*args: Any, **more: Any) -> Any:
+            found = whole(*args, **more)
+            seen[0] += 1
+            if seen[0] == count:
+                happen()
+            return found
+
+        monkeypatch.setattr(evaluate, "attack_batch", counted)
+        return seen
+
+    return arrange
+
+
+def raised(run: CellRun) -> Callable[[], None]:
+    return lambda: setattr(run.job.stop, "up", True)
+
+
+def results(run: CellRun) -> Any:
+    ((_, record),) = records.valid(run.cell)
+    return replace(record, measured={})
+
+
+def events(run: CellRun, what: str) -> list[dict[str, Any]]:
+    return [line for line in files.read_lines(run.files.events) if line["event"] == what]
+
+
+def folder(run: CellRun) -> Path:
+    return run.cell.partial(run.order["attacks"][0]["id"])
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: a.name)
+def test_an_interrupted_attack_ends_in_the_same_record(
+    root: RunRoot, tmp_path: Path, after: Any, attack: Attack
+) -> None:
+    turns = 4 if attack.name in attack_share.SHARING else 8  # of a batch at both radii, or at one
+    first, second = (attempt(root, number, attack) for number in (1, 2))
+    seen = after(2, raised(first))
+    with pytest.raises(Stopped):
+        evaluate_cell.evaluate_cell(first, DATA)
+    assert (first.advanced, seen) == (True, [2])
+    evaluate_cell.evaluate_cell(second, DATA)
+    assert seen == [turns]
+    assert events(second, "resumed")[0]["done"] == 2
+    assert events(second, "recorded")[0]["batches"] == turns - 2
+    assert not folder(second).exists()
+    quiet = attempt(trained(run_root(tmp_path / "quiet")), 1, attack)
+    evaluate_cell.evaluate_cell(quiet, DATA)
+    assert results(second) == results(quiet)
+
+
+def test_a_signal_is_answered_between_two_steps(
+    root: RunRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = attempt(root, 1, PGD(steps=10_000))
+    whole, looks = Agreement.look, []
+
+    def look(agreed: Agreement) -> None:
+        looks.append(1)
+        run.job.stop.up = len(looks) == 5
+        whole(agreed)
+
+    monkeypatch.setattr(Agreement, "look", look)
+    with pytest.raises(Stopped):
+        evaluate_cell.evaluate_cell(run, DATA)
+    assert (len(looks), run.advanced) == (5, False)
+    assert not folder(run).exists()
+
+
+def test_a_guard_that_breaks_keeps_what_was_done_before(root: RunRoot, after: Any) -> None:
+    run = attempt(root, 1)
+
+    def broken() -> None:
+        raise GuardBroken("left the ball")
+
+    after(3, broken)
+    with pytest.raises(GuardBroken):
+        evaluate_cell.evaluate_cell(run, DATA)
+    assert events(run, "partial")[-1] == {**events(run, "partial")[-1], "done": 2, "of": 8}
+
+
+def interrupted(root: RunRoot, after: Any, **more: Any) -> CellRun:
+    """An attempt that was stopped after three of eight batches."""
+    run = attempt(root, 1, **more)
+    after(3, raised(run))
+    with pytest.raises(Stopped):
+        evaluate_cell.evaluate_cell(run, DATA)
+    return run
+
+
+def test_batches_of_another_size_are_refused_with_a_word(root: RunRoot, after: Any) -> None:
+    first = interrupted(root, after)
+    second = attempt(root, 2, evaluation=replace(EVALUATION, batch=10))
+    assert folder(second) == folder(first)
+    evaluate_cell.evaluate_cell(second, DATA)
+    assert events(second, "refused")[0]["why"] == "is of another batch"
+    assert events(second, "resumed") == []
+
+
+def test_a_record_names_all_code_and_promises_no_more_than_holds(
+    root: RunRoot, after: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(root, after)
+    monkeypatch.setenv("SPIKEGRID_CODE", "c0ffee")
+    second = attempt(root, 2)
+    object.__setattr__(second.job, "threads", 2)
+    evaluate_cell.evaluate_cell(second, DATA)
+    ((_, record),) = records.valid(second.cell)
+    assert record.measured["codes"] == ["c0de", "c0ffee"]
+    assert record.measured["promise"] == "statistical"
+
+
+def test_what_two_ranks_finished_is_taken_by_one(root: RunRoot, after: Any) -> None:
+    first = interrupted(root, after)
+    path = first.cell.finished_batches(folder(first).stem, 1, 0)
+    head, *lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(head + lines[0])
+    path.with_name("a0001.r1.jsonl").write_bytes(head + lines[1] + lines[2][:-9])
+    second = attempt(root, 2)
+    evaluate_cell.evaluate_cell(second, DATA)
+    assert events(second, "resumed")[0]["done"] == 2
+    assert events(second, "refused")[0]["why"] == "1 of its lines are torn or altered"
+
+
+def test_how_far_it_is_is_said_at_a_bounded_rate(
+    root: RunRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partial, "SAVE_S", 0.0)
+    run = attempt(root, 1)
+    evaluate_cell.evaluate_cell(run, DATA)
+    assert [(e["name"], e["done"], e["of"]) for e in events(run, "partial")] == [("pgd", 1, 8)]
+    monkeypatch.setattr(attack_share, "REPORT_S", 0.0)
+    other = attempt(root, 2, PGD(steps=1))
+    evaluate_cell.evaluate_cell(other, DATA)
+    assert [e["done"] for e in events(other, "partial")] == list(range(1, 9))
+
+
+def test_a_fast_evaluation_leaves_nothing_but_its_record(root: RunRoot) -> None:
+    run = attempt(root, 1)
+    evaluate_cell.evaluate_cell(run, DATA)
+    assert len(list(run.cell.evaluations.iterdir())) == 1
+    assert [line["event"] for line in files.read_lines(run.files.events)] == ["recorded"]
+
+
+def test_attacks_that_share_work_are_known() -> None:
+    assert ATTACKS_BY_NAME.keys() >= attack_share.SHARING
