@@ -1,37 +1,36 @@
-"""From records to parquet tables: read all, decide what counts, replace each table whole."""
+"""From records to parquet tables: read what is new, decide what counts, replace each table whole."""
 
-import itertools
+import hashlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
-from analysis import parquet
-from analysis.gather import Gathered, Progress, gather
+from analysis import incremental, parquet
+from analysis.gather import Progress
+from analysis.incremental import Now
 from analysis.invalidated import left_out
+from analysis.merging import Piece, merged
 from jobs import files
 from jobs.errors import CorruptFile, EnvironmentFault, UsageError
 from jobs.layout import RunRoot
-from jobs.schema import (
-    ATTEMPTS,
-    GRADIENTS,
-    RESULTS,
-    SAMPLES,
-    SETTING,
-    TABLES,
-    TRAININGS,
-    Column,
-    Table,
-    TableName,
-)
+from jobs.schema import TABLES, TableName
 
-ORDER: tuple[TableName, ...] = ("samples", "gradients", "trainings", "attempts", "results")
+ORDER: tuple[TableName, ...] = (
+    "samples",
+    "gradients",
+    "audits",
+    "trainings",
+    "attempts",
+    "results",
+)
 """Results come last: whoever reads a new result finds its samples and its training."""
 
-OF_TRAINING = {"training_id", "label", *(column.name for column in SETTING)}
-"""Columns of results that the training tells, not the record."""
+
+class NothingYet(UsageError):
+    """No cell of the run roots has been started."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,7 @@ class Collected:
         added: rows of each table whose keys the table before did not have.
         warnings: files and rows that were left out, and why.
         invalid: what was left out because somebody said so, and why.
+        changed: whether tables were written; else those on disk hold all there is.
     """
 
     paths: dict[TableName, Path]
@@ -51,6 +51,7 @@ class Collected:
     added: dict[TableName, int]
     warnings: list[str]
     invalid: list[str]
+    changed: bool = True
 
 
 def collect(
@@ -58,7 +59,8 @@ def collect(
 ) -> Collected:
     """Collect all records of one or several run roots into tables.
 
-    A table is written only after all are complete in memory, and each takes its name in one step,
+    Only what is new since the last time is read; the tables are the same to the byte as if all
+    had been. A table is written only after all are complete in memory, and each takes its name in one step,
     so a reader sees whole tables at every moment, whatever becomes of this process.
 
     Args:
@@ -67,7 +69,7 @@ def collect(
         progress: called before each step.
 
     Raises:
-        UsageError: if a run root is not there, or none holds a training.
+        UsageError: if a run root is not there, or (`NothingYet`) none holds a training.
         EnvironmentFault: if files cannot be read or tables cannot be written.
     """
     report = progress or _silent
@@ -77,23 +79,25 @@ def collect(
             raise UsageError(
                 f"{place.path}: there is no such run root; submit a manifest first, or name another with --root"
             )
-    gathered = gather(places, report)
-    if not gathered.trainings and not gathered.attempts:
-        raise UsageError(_nothing(places, gathered.warnings))
     folder = out or places[0].tables
-    tables = _tables(gathered)
-    added = {name: _added(folder, name, tables[name]) for name in ORDER}
-    content: dict[TableName, bytes] = {}
-    for number, name in enumerate(ORDER):
-        report("packing", number, len(ORDER))
-        content[name] = parquet.encode(TABLES[name], tables[name])
-    _write(folder, content, report)
+    now = incremental.look(places, folder, report)
+    if not now.tables["trainings"].num_rows and not now.tables["attempts"].num_rows:
+        raise NothingYet(_nothing(places, now.warnings))
+    added, same = _added(folder, now), now.same
+    if not same:
+        content = _packed(now.tables, report)
+        _write(folder, content, report)
+        # of these bytes, not of the files: another collector may have replaced them since
+        now.remember(folder, {name: hashlib.sha256(content[name]).hexdigest() for name in TABLES})
+    elif now.last is not None:
+        now.remember(folder, now.last.written)
     return Collected(
         paths={name: _path(folder, name) for name in TABLES},
-        counts={name: len(tables[name][0]) for name in TABLES},
-        added={name: added[name] for name in TABLES},
-        warnings=gathered.warnings,
+        counts={name: now.tables[name].num_rows for name in TABLES},
+        added=added,
+        warnings=[*now.warnings],
         invalid=left_out(places),
+        changed=not same,
     )
 
 
@@ -127,64 +131,41 @@ def _write(folder: Path, content: dict[TableName, bytes], report: Progress) -> N
         ) from error
 
 
-def _added(folder: Path, name: TableName, columns: Sequence[pa.Array]) -> int:
-    """Rows whose keys the table on disk lacks; all, if that cannot be read."""
-    table = TABLES[name]
-    keys = table.names("key")
-    new = pa.Table.from_arrays(list(columns), schema=parquet.schema(table)).select(keys)
+def _packed(tables: Piece, report: Progress) -> dict[TableName, bytes]:
+    """The content of each table's file."""
+
+    def packed(name: TableName) -> bytes:
+        return parquet.encode(tables[name])
+
+    content: dict[TableName, bytes] = {}
+    # masks take as long as all else; Arrow works without the interpreter's lock
+    with ThreadPoolExecutor(len(ORDER)) as pool:
+        for number, (name, data) in enumerate(zip(ORDER, pool.map(packed, ORDER), strict=True)):
+            report("packing", number, len(ORDER))
+            content[name] = data
+    return content
+
+
+def _added(folder: Path, now: Now) -> dict[TableName, int]:
+    """Rows of each table whose keys the table on disk lacks."""
+    if now.last is None:
+        return {name: _new_keys(name, now.tables, _on_disk(folder, name)) for name in TABLES}
+    changed = dict.fromkeys(now.changed, 0)
+    fresh, before = (merged([piece], changed) for piece in (now.tables, now.last.tables))
+    return {name: _new_keys(name, fresh, before[name]) for name in TABLES}
+
+
+def _on_disk(folder: Path, name: TableName) -> pa.Table:
+    """Keys of a table on disk; none, if it cannot be read."""
     try:
-        old = parquet.read(_path(folder, name), name, keys)
+        return parquet.read(_path(folder, name), name, TABLES[name].names("key"))
     except (UsageError, CorruptFile):
+        return parquet.schema(TABLES[name]).empty_table()
+
+
+def _new_keys(name: TableName, tables: Piece, before: pa.Table) -> int:
+    keys = TABLES[name].names("key")
+    new = tables[name].select(keys)
+    if not (new.num_rows and before.num_rows):
         return int(new.num_rows)
-    return int(new.join(old, keys, join_type="left anti").num_rows)
-
-
-def _tables(gathered: Gathered) -> dict[TableName, list[pa.Array]]:
-    results = _results(gathered)
-    named = dict(zip((column.name for column in RESULTS.columns), results, strict=True))
-    mask = parquet.array(SAMPLES.columns[-1], [row.mask for row in gathered.rows])
-    return {
-        "results": results,
-        "samples": [named.get(column.name, mask) for column in SAMPLES.columns],
-        "trainings": _plain(TRAININGS, gathered.trainings),
-        "attempts": _plain(ATTEMPTS, gathered.attempts),
-        "gradients": _chained(GRADIENTS, gathered.gradients),
-    }
-
-
-def _plain(table: Table, rows: Sequence[dict[str, Any]]) -> list[pa.Array]:
-    return [parquet.array(c, [row[c.name] for row in rows]) for c in table.columns]
-
-
-def _chained(table: Table, blocks: Sequence[dict[str, list[Any]]]) -> list[pa.Array]:
-    """Columns of blocks of rows, one after the other."""
-    return [
-        parquet.array(c, list(itertools.chain.from_iterable(block[c.name] for block in blocks)))
-        for c in table.columns
-    ]
-
-
-def _results(gathered: Gathered) -> list[pa.Array]:
-    """Columns of results; what a training or a record says once is spread over its rows."""
-    rows = gathered.rows
-    own: dict[str, list[Any]] = {
-        "attack_id": [row.attack_id for row in rows],
-        "epsilon_num": [row.epsilon[0] for row in rows],
-        "epsilon_den": [row.epsilon[1] for row in rows],
-        "epsilon": [row.epsilon[0] / row.epsilon[1] for row in rows],
-        "correct": [row.correct for row in rows],
-        "total": [row.total for row in rows],
-        "zero_gradient": [row.zero_gradient for row in rows],
-    }
-    source_of = pa.array(gathered.source_of, pa.int64())
-    training_of = pa.array(gathered.training_of, pa.int64())
-
-    def spread(column: Column) -> pa.Array:
-        name = column.name
-        if name in own:
-            return parquet.array(column, own[name])
-        if name in OF_TRAINING:
-            return parquet.array(column, [t[name] for t in gathered.trainings]).take(training_of)
-        return parquet.array(column, [s[name] for s in gathered.sources]).take(source_of)
-
-    return [spread(column) for column in RESULTS.columns]
+    return int(new.join(before.select(keys), keys, join_type="left anti").num_rows)

@@ -3,7 +3,6 @@
 import io
 import math
 import textwrap
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,13 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
+from analysis.figures.style import Line, Name, line_styles
 from analysis.naming import THREAT, each, in_grey_levels, seeds_text, threat_text
 from analysis.statistics import robustness_curves
 from jobs import files
 from jobs.errors import UsageError
 from snnlib.spec.data import CLASSES
 
-# Okabe and Ito's colours (Color Universal Design, 2008), ordered so that neighbours differ in grey
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
-_MARKERS = "osD^vPX<"
-_Dashes = str | tuple[int, tuple[float, ...]]
-_DASHES: tuple[_Dashes, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1, 1, 1)))
 _STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -35,32 +30,9 @@ _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "spikegrid",
 }
-_Name = tuple[str, str]
-"""Network and regime of a line."""
 _PANEL = ["dataset", "split", "samples_sha256", *THREAT, "attack_name"]
 _COLUMNS = 3
 _WIDTH, _HEIGHT = 3.9, 3.1
-
-
-@dataclass(frozen=True)
-class _Line:
-    """How one curve is drawn: colour and marker say the network, dashes and filling the regime."""
-
-    colour: str
-    marker: str
-    dashes: _Dashes
-    hollow: bool
-
-    def style(self) -> dict[str, Any]:
-        """As keyword arguments of matplotlib's lines."""
-        return {
-            "color": self.colour,
-            "marker": self.marker,
-            "linestyle": self.dashes,
-            "markerfacecolor": "white" if self.hollow else self.colour,
-            "markersize": 4.5,
-            "linewidth": 1.5,
-        }
 
 
 def plot_curves(
@@ -110,7 +82,7 @@ def _figure(points: pd.DataFrame, title: str) -> Figure:
     columns = 2 if len(panels) == 4 else min(_COLUMNS, len(panels))
     lanes = math.ceil(len(panels) / columns)
     width = 0.4 + _WIDTH * columns
-    lines = _lines(points)
+    lines = line_styles(points)
     caption = textwrap.wrap(_caption(points), int(17.5 * width))
     longest = max(len(network) + len(regime) for network, regime in lines)
     across = min(len(lines), max(1, int(width / (0.75 + 0.07 * longest))))
@@ -139,7 +111,7 @@ def _figure(points: pd.DataFrame, title: str) -> Figure:
 
 
 def _fill(
-    places: list[Axes], panels: list[pd.DataFrame], lines: dict[_Name, _Line], scale: int
+    places: list[Axes], panels: list[pd.DataFrame], lines: dict[Name, Line], scale: int
 ) -> None:
     for axes, panel in zip(places, panels, strict=False):
         _draw(axes, panel, lines, scale)
@@ -148,34 +120,17 @@ def _fill(
         axes.remove()
 
 
-def _lines(points: pd.DataFrame) -> dict[_Name, _Line]:
-    networks = sorted(set(points["network"]))
-    regimes = sorted(set(points["training"]), key=lambda name: (name != "clean", name))
-    present = set(zip(points["network"], points["training"], strict=True))
-    return {
-        (network, regime): _Line(
-            colour=_COLOURS[n % len(_COLOURS)],
-            marker=_MARKERS[n % len(_MARKERS)],
-            dashes=_DASHES[r % len(_DASHES)],
-            hollow=r > 0,
-        )
-        for n, network in enumerate(networks)
-        for r, regime in enumerate(regimes)
-        if (network, regime) in present
-    }
+def _handle(name: Name, line: Line) -> Line2D:
+    return Line2D([], [], label=f"{name[0]}, {name[1]}", **line.style(size=4.5, width=1.5))
 
 
-def _handle(name: _Name, line: _Line) -> Line2D:
-    return Line2D([], [], label=f"{name[0]}, {name[1]}", **line.style())
-
-
-def _draw(axes: Axes, panel: pd.DataFrame, lines: dict[_Name, _Line], scale: int) -> None:
+def _draw(axes: Axes, panel: pd.DataFrame, lines: dict[Name, Line], scale: int) -> None:
     for (network, regime), line in lines.items():
         curve = panel[(panel["network"] == network) & (panel["training"] == regime)]
         curve = curve.sort_values("epsilon")
         x, low, high = curve["epsilon"] * scale, 100 * curve["lowest"], 100 * curve["highest"]
         axes.fill_between(x, low, high, color=line.colour, alpha=0.2, linewidth=0)
-        axes.plot(x, 100 * curve["mean"], clip_on=False, **line.style())
+        axes.plot(x, 100 * curve["mean"], clip_on=False, **line.style(size=4.5, width=1.5))
     first = panel.iloc[0]
     chance = 100 / CLASSES[first["dataset"]]
     axes.axhline(chance, color="#777777", linewidth=0.8, linestyle=":", zorder=0)

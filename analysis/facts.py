@@ -56,17 +56,21 @@ def of_record(source: Source, spec: dict[str, Any]) -> dict[str, Any]:
         source: the record.
         spec: of its training.
     """
-    attack, evaluation = source.attack, source.evaluation
+    evaluation = source.evaluation
+    attack = _climbing(source.attack)
     threat = ("norm", "space", "clip", "loss", "gradient")
     options = ("steps", "step_size", "restarts", "random_start", "alpha")
     return {
-        "faithful": systems.of_result(spec, attack),
-        "attack": attack["name"],
+        "faithful": systems.of_result(spec, source.attack),
+        "attack": source.attack["name"],
         **{key: attack.get(key) for key in (*options, *threat)},
-        "surrogate": _surrogate(attack.get("surrogate")),
+        "surrogate": surrogate(attack.get("surrogate")),
+        "draws": attack.get("draws", 1) if "loss" in attack else None,
+        **_transferred(source),
         "split": evaluation["split"],
         "samples": evaluation["samples"],
         "evaluation_seed": evaluation["seed"],
+        "evaluation_draws": evaluation.get("draws", 1),
         "model_sha256": source.model_sha256,
         "samples_sha256": source.samples_sha256,
         **machine(source.measured),
@@ -77,7 +81,24 @@ def of_record(source: Source, spec: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _surrogate(value: object) -> object:
+def _climbing(attack: dict[str, Any]) -> dict[str, Any]:
+    """The attack that looks at a network: of a transfer, the one on its source."""
+    return attack["attack"] if attack["name"] == "transfer" else attack
+
+
+def _transferred(source: Source) -> dict[str, Any]:
+    """What a transfer climbs on, and with what."""
+    if source.attack["name"] != "transfer":
+        return dict.fromkeys(("source_attack", "source_training_id", "source_sha256"))
+    named: str = source.attack["source"]
+    return {
+        "source_attack": source.attack["attack"]["name"],
+        "source_training_id": None if ":" in named else named,
+        "source_sha256": source.evaluation.get("source_sha256"),
+    }
+
+
+def surrogate(value: object) -> object:
     """`own`, or e.g. `atan(alpha=2)`."""
     if not isinstance(value, dict):
         return value

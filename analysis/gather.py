@@ -8,9 +8,10 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
-from analysis import facts, gradients
+from analysis import audits, facts, gradients
 from analysis.sources import (
     Found,
     Outcome,
@@ -21,13 +22,46 @@ from analysis.sources import (
     training_ids,
 )
 from jobs.layout import RunRoot
-from jobs.schema import ATTEMPTS, RESULTS, TRAININGS, Table
+from jobs.schema import ATTEMPTS, RESULTS, TABLES, TRAININGS, Table, TableName
 
 FOREIGN = (KeyError, TypeError, AttributeError, ValueError, ZeroDivisionError)
 """What reading JSON of an unexpected shape can raise."""
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is done, steps done, steps in all)."""
+
+
+class Families:
+    """Which trainings differ in nothing but their seeds, those of their parents included.
+
+    Attributes:
+        own: of each training, its specification without seeds and parents, and these.
+    """
+
+    def __init__(self) -> None:
+        self.own: dict[str, tuple[str, list[str | None]]] = {}
+        self._known: dict[str, str] = {}
+
+    def add(self, found: Sequence[Found]) -> None:
+        """Take note of a training's specification."""
+        for spec in (item.spec for item in found if item.spec is not None):
+            bare = {key: value for key, value in spec.items() if key not in ("seed", "start")}
+            origins = [spec.get("start")]
+            if isinstance(nds := spec.get("nds"), str) and "/" in nds:
+                del bare["nds"]
+                origins += nds.split("/")
+            self.own[found[0].training_id] = canonical(bare), origins
+            return
+
+    def configuration(self, training_id: str) -> str:
+        """16 hex characters, equal for the seeds of one setting."""
+        if training_id not in self._known:
+            bare, origins = self.own[training_id]
+            self._known[training_id] = training_id  # ends a circle of forged parents
+            settled = [self.configuration(o) if o in self.own else o for o in origins]
+            text = canonical([bare, *settled])
+            self._known[training_id] = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return self._known[training_id]
 
 
 @dataclass
@@ -42,6 +76,9 @@ class Gathered:
         source_of: position in `sources` of each row.
         attempts: one dict for each attempt.
         gradients: columns of the rows of each record of gradients.
+        audits: columns of the rows of each record of an audit.
+        families: what the specifications say of the trainings' settings.
+        doubtful: trainings about which there are warnings.
     """
 
     trainings: list[dict[str, Any]] = field(default_factory=list)
@@ -51,7 +88,24 @@ class Gathered:
     source_of: list[int] = field(default_factory=list)
     attempts: list[dict[str, Any]] = field(default_factory=list)
     gradients: list[dict[str, list[Any]]] = field(default_factory=list)
+    audits: list[dict[str, list[Any]]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    families: Families = field(default_factory=Families)
+    doubtful: set[str] = field(default_factory=set)
+
+
+Holder = tuple[RunRoot, set[str]]
+"""A run root that holds a training, and what is invalid there."""
+
+
+def holders(roots: Sequence[RunRoot], warnings: list[str]) -> dict[str, list[Holder]]:
+    """All trainings of some run roots, by id in order, with those who hold them."""
+    found: dict[str, list[Holder]] = defaultdict(list)
+    for root in roots:
+        invalidated = tombstones(root)
+        for training_id in training_ids(root, warnings):
+            found[training_id].append((root, invalidated))
+    return {training_id: found[training_id] for training_id in sorted(found)}
 
 
 def gather(roots: Sequence[RunRoot], progress: Progress) -> Gathered:
@@ -60,50 +114,30 @@ def gather(roots: Sequence[RunRoot], progress: Progress) -> Gathered:
     Raises:
         EnvironmentFault: if a file is there but cannot be read.
     """
-    gathered = Gathered()
-    holders: dict[str, list[tuple[RunRoot, set[str]]]] = defaultdict(list)
-    for root in roots:
-        invalidated = tombstones(root)
-        for training_id in training_ids(root, gathered.warnings):
-            holders[training_id].append((root, invalidated))
-    families = Families()
-    for number, training_id in enumerate(sorted(holders)):
-        progress("reading", number, len(holders))
-        found = [read_cell(root, training_id, dead) for root, dead in holders[training_id]]
-        families.add(found)
-        _add(gathered, found)
+    warnings: list[str] = []
+    gathered = read([*holders(roots, warnings).items()], progress)
+    gathered.warnings[:0] = warnings
     for training in gathered.trainings:
-        training["configuration"] = families.configuration(training["training_id"])
+        training["configuration"] = gathered.families.configuration(training["training_id"])
     return gathered
 
 
-class Families:
-    """Which trainings differ in nothing but their seeds, those of their parents included."""
+def read(some: Sequence[tuple[str, list[Holder]]], progress: Progress) -> Gathered:
+    """Read some trainings, in their order; `configuration` is left for who knows their parents.
 
-    def __init__(self) -> None:
-        self._own: dict[str, tuple[str, list[str | None]]] = {}
-        self._known: dict[str, str] = {}
-
-    def add(self, found: Sequence[Found]) -> None:
-        """Take note of a training's specification."""
-        for spec in (item.spec for item in found if item.spec is not None):
-            bare = {key: value for key, value in spec.items() if key not in ("seed", "start")}
-            origins = [spec.get("start")]
-            if isinstance(nds := spec.get("nds"), str) and "/" in nds:
-                del bare["nds"]
-                origins += nds.split("/")
-            self._own[found[0].training_id] = canonical(bare), origins
-            return
-
-    def configuration(self, training_id: str) -> str:
-        """16 hex characters, equal for the seeds of one setting."""
-        if training_id not in self._known:
-            bare, origins = self._own[training_id]
-            self._known[training_id] = training_id  # ends a circle of forged parents
-            settled = [self.configuration(o) if o in self._own else o for o in origins]
-            text = canonical([bare, *settled])
-            self._known[training_id] = hashlib.sha256(text.encode()).hexdigest()[:16]
-        return self._known[training_id]
+    Raises:
+        EnvironmentFault: if a file is there but cannot be read.
+    """
+    gathered = Gathered()
+    for number, (training_id, roots) in enumerate(some):
+        progress("reading", number, len(some))
+        told = len(gathered.warnings)
+        found = [read_cell(root, training_id, dead) for root, dead in roots]
+        gathered.families.add(found)
+        _add(gathered, found)
+        if len(gathered.warnings) > told:
+            gathered.doubtful.add(training_id)
+    return gathered
 
 
 def _add(gathered: Gathered, found: Sequence[Found]) -> None:
@@ -127,6 +161,7 @@ def _add(gathered: Gathered, found: Sequence[Found]) -> None:
         return
     gathered.trainings.append(training)
     gathered.gradients += gradients.blocks(found, training, warnings)
+    gathered.audits += audits.blocks(found, training, warnings)
     used: dict[Source, int | None] = {}
     for outcome in _chosen(found, training, warnings):
         if outcome.source not in used:
@@ -187,8 +222,32 @@ def _first_of_equal(candidates: Sequence[Outcome], warnings: list[str]) -> list[
     return sorted(first.values(), key=lambda o: (o.attack_id, o.epsilon[0] / o.epsilon[1]))
 
 
+_ANY: frozenset[type] = frozenset({dict, int, list, str, float, bool, bytes, type(None)})
+"""Types of JSON; a key that is no column holds what it will."""
+_FITTING: dict[str, frozenset[type]] = {
+    "str": frozenset({str}),
+    "category": frozenset({str}),
+    "float64": frozenset({int, float}),
+    "bool": frozenset({bool}),
+}
+
+
+@cache
+def _plain(table: TableName) -> dict[str, frozenset[type]]:
+    """Types that each column of a table takes whatever the value."""
+    empty: frozenset[type] = frozenset()
+    null = frozenset({type(None)})
+    return {
+        c.name: _FITTING.get(c.dtype, empty) | (null if c.optional else empty)
+        for c in TABLES[table].columns
+    }
+
+
 def _fits(table: Table, row: dict[str, Any], where: str, warnings: list[str]) -> bool:
-    misfits = table.misfits(row)
+    plain = _plain(table.name)
+    # most values are of a type that always fits; asking each column takes ten times as long
+    doubtful = {k: v for k, v in row.items() if type(v) not in plain.get(k, _ANY)}
+    misfits = table.misfits(doubtful)
     if misfits:
         warnings.append(f"{where}: {'; '.join(misfits)}; skipped")
     return not misfits

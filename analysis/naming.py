@@ -47,14 +47,6 @@ def add_names(results: pd.DataFrame) -> pd.DataFrame:
     A network's name says its encoder, time steps or configuration only where those tell networks
     of one dataset apart; an attack's says its id only where others of its threat model share it.
     """
-    repeats = results.groupby("configuration")["faithful"].first()  # the first that is not null
-    settings = results.drop_duplicates("configuration").drop(columns="faithful")
-    settings = settings.merge(repeats, left_on="configuration", right_index=True)
-    names = {
-        configuration: name
-        for _, group in settings.groupby("dataset", observed=True)
-        for configuration, name in _settings(group).items()
-    }
     attacks = {
         attack: name
         for _, group in results.drop_duplicates("attack_id").groupby(
@@ -62,12 +54,21 @@ def add_names(results: pd.DataFrame) -> pd.DataFrame:
         )
         for attack, name in _distinct(_attacks(group)).items()
     }
-    pairs = results["configuration"].map(names)
-    return results.assign(
-        network=[pair[0] for pair in pairs],
-        training=[pair[1] for pair in pairs],
-        attack_name=results["attack_id"].map(attacks),
-    )
+    return add_training_names(results).assign(attack_name=results["attack_id"].map(attacks))
+
+
+def add_training_names(frame: pd.DataFrame) -> pd.DataFrame:
+    """Results or trainings with columns `network` and `training`, as `add_names`."""
+    repeats = frame.groupby("configuration")["faithful"].first()  # the first that is not null
+    settings = frame.drop_duplicates("configuration").drop(columns="faithful")
+    settings = settings.merge(repeats, left_on="configuration", right_index=True)
+    names = {
+        configuration: name
+        for _, group in settings.groupby("dataset", observed=True)
+        for configuration, name in _settings(group).items()
+    }
+    pairs = frame["configuration"].map(names)
+    return frame.assign(network=[pair[0] for pair in pairs], training=[pair[1] for pair in pairs])
 
 
 def _settings(settings: pd.DataFrame) -> dict[str, tuple[str, str]]:

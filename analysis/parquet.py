@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -23,17 +24,34 @@ _TYPES: dict[DType, pa.DataType] = {
     "bool": pa.bool_(),
     "list[str]": pa.list_(pa.string()),
     "list[bool]": pa.large_list(pa.bool_()),
+    "list[int32]": pa.large_list(pa.int32()),
 }
 
 
 def array(column: Column, values: Sequence[Any]) -> pa.Array:
-    """One column; masks come as bytes of one byte, 0 or 1, for each sample."""
-    if column.dtype != "list[bool]":
-        return pa.array(values, _TYPES[column.dtype])
-    offsets = np.zeros(len(values) + 1, np.int64)
-    np.cumsum([len(mask) for mask in values], out=offsets[1:])
-    flags = np.frombuffer(b"".join(values), np.uint8).astype(bool)
-    return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(flags))
+    """One column; lists come as bytes: one, 0 or 1, for each flag, or those of int32."""
+    match column.dtype:
+        case "list[bool]":
+            flags = np.frombuffer(b"".join(values), np.uint8).astype(bool)
+            return lists([len(mask) for mask in values], flags)
+        case "list[int32]":
+            sizes = [None if value is None else len(value) // 4 for value in values]
+            return lists(sizes, np.frombuffer(b"".join(filter(None, values)), np.int32))
+        case _:
+            return pa.array(values, _TYPES[column.dtype])
+
+
+def lists(sizes: Sequence[int | None], items: npt.NDArray[Any]) -> pa.Array:
+    """A column of lists.
+
+    Args:
+        sizes: length of each list; None for null.
+        items: those of all lists, one after the other.
+    """
+    offsets = np.zeros(len(sizes) + 1, np.int64)
+    np.cumsum([size or 0 for size in sizes], out=offsets[1:])
+    null = pa.array([size is None for size in sizes], pa.bool_())
+    return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(items), mask=null)
 
 
 def schema(table: Table) -> pa.Schema:
@@ -55,19 +73,18 @@ def schema(table: Table) -> pa.Schema:
     return pa.schema(fields, metadata=head)
 
 
-def encode(table: Table, columns: Sequence[pa.Array]) -> bytes:
+def encode(content: pa.Table) -> bytes:
     """A whole table as the content of a parquet file; equal tables give equal bytes."""
-    content = pa.Table.from_arrays(list(columns), schema=schema(table))
-    # page checksums do not cover the footer, which says how many rows there are
-    rows = {b"rows": str(content.num_rows).encode()}
-    content = content.replace_schema_metadata({**content.schema.metadata, **rows})
+    # page checksums do not cover the footer, which says how many rows and which columns there are
+    told = {b"rows": str(content.num_rows).encode(), b"columns": _names(content.schema)}
+    content = content.replace_schema_metadata({**content.schema.metadata, **told})
     sink = pa.BufferOutputStream()
     pq.write_table(content, sink, compression="zstd", write_page_checksum=True)
     return bytes(sink.getvalue())
 
 
 def read(path: Path, name: TableName, columns: list[str] | None = None) -> pa.Table:
-    """Read a table and verify its checksums.
+    """Read a table and verify its checksums; columns that are younger than the file are null.
 
     Args:
         path: of the file.
@@ -80,11 +97,16 @@ def read(path: Path, name: TableName, columns: list[str] | None = None) -> pa.Ta
         CorruptFile: if it is no such table, or damaged.
     """
     again = "delete it and run `python launch.py collect`"
+    expected = schema(TABLES[name])
+    if columns is not None:
+        expected = pa.schema([expected.field(column) for column in columns])
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             head = file.schema_arrow.metadata or {}
             _check(path, name, head, again)
-            content = file.read(columns)
+            whole = head.get(b"columns", _names(file.schema_arrow)) == _names(file.schema_arrow)
+            there = [column for column in expected.names if column in file.schema_arrow.names]
+            content = file.read(there)
     except FileNotFoundError:
         raise UsageError(
             f"{path}: there is no table yet; run `python launch.py collect`, or name the run root"
@@ -92,11 +114,24 @@ def read(path: Path, name: TableName, columns: list[str] | None = None) -> pa.Ta
     except (OSError, pa.ArrowException, ValueError) as error:
         reason = " ".join(str(error).split())
         raise CorruptFile(f"{path}: damaged ({reason}); {again}") from error
-    expected = schema(TABLES[name])
-    if columns is not None:
-        expected = pa.schema([expected.field(column) for column in columns])
-    if not content.schema.equals(expected) or head.get(b"rows") != b"%d" % content.num_rows:
+    whole = whole and content.schema.equals(pa.schema([expected.field(column) for column in there]))
+    if not whole or head.get(b"rows") != b"%d" % content.num_rows:
         raise CorruptFile(f"{path}: damaged (columns or rows are not those written); {again}")
+    return _completed(content, expected)
+
+
+def _names(found: pa.Schema) -> bytes:
+    return " ".join(found.names).encode()
+
+
+def _completed(content: pa.Table, expected: pa.Schema) -> pa.Table:
+    """A table with all columns of a schema; those that it lacks are null."""
+    if content.num_columns == len(expected):
+        return content
+    for place, field in enumerate(expected):
+        if field.name not in content.schema.names:
+            nulls = pa.nulls(content.num_rows, field.type)
+            content = content.add_column(place, field.with_nullable(True), nulls)  # noqa: FBT003 - pyarrow's
     return content
 
 

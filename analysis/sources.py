@@ -4,6 +4,7 @@ A file that is torn, foreign or newer is passed over with a warning; a file that
 cannot be read (permission, network) stops everything, since a smaller table would look complete.
 """
 
+import binascii
 import json
 import os
 import re
@@ -12,6 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
+from analysis import breaks
+from analysis.breaks import Fell
 from jobs import files, records
 from jobs.errors import CorruptFile, EnvironmentFault
 from jobs.layout import AttemptFiles, CellFiles, RunRoot
@@ -35,11 +40,17 @@ class Outcome:
     zero_gradient: int
     mask: bytes
     source: "Source"
+    fell: Fell | None = None
+    seconds: float | None = None
 
     def differs(self, other: "Outcome") -> bool:
-        """Whether the result columns of two equal rows disagree."""
+        """Whether two equal rows disagree in what they count.
+
+        How samples fell is left out: an older record does not say it, and norms are rounded
+        otherwise on another machine.
+        """
         mine, theirs = (
-            (o.correct, o.total, o.zero_gradient, o.mask, o.source.samples_sha256)
+            (o.correct, o.total, o.zero_gradient, o.mask, o.source.samples_sha256, o.source.climbed)
             for o in (self, other)
         )
         return mine != theirs
@@ -56,6 +67,11 @@ class Source:
     model_sha256: str
     samples_sha256: str
     measured: dict[str, Any]
+
+    @property
+    def climbed(self) -> object:
+        """SHA-256 of the weights that a transfer attack climbed on."""
+        return self.evaluation.get("source_sha256")
 
 
 @dataclass
@@ -172,7 +188,7 @@ def _outcomes(cell: CellFiles, found: Found, invalidated: set[str]) -> list[Outc
         if f"{found.training_id}-{name.partition('-')[0]}" in invalidated:
             continue
         path = cell.evaluations / name
-        record = _noted(found.warnings, records.read, path)
+        record = _noted(found.warnings, records.read, path, _flags)
         if record is None:
             continue
         if record.training_id != found.training_id:
@@ -193,7 +209,7 @@ def _rows(path: Path, found: Found, record: records.Record) -> list[Outcome]:
         measured=record.measured,
     )
     outcomes = []
-    for row in record.rows:
+    for row, seconds in zip(record.rows, _row_seconds(record), strict=True):
         radius = (row.epsilon.numerator, row.epsilon.denominator)
         counts = (row.correct, row.total, row.zero_gradient)
         if any(type(number) is not int or number >= _INT64 for number in (*radius, *counts)):
@@ -202,8 +218,23 @@ def _rows(path: Path, found: Found, record: records.Record) -> list[Outcome]:
                 f"found {(*radius, *counts)}; skipped"
             )
             continue
-        outcomes.append(Outcome(record.attack_id, radius, *counts, bytes(row.mask), source))
+        own = (breaks.of_row(row, record.members), seconds)
+        outcomes.append(Outcome(record.attack_id, radius, *counts, bytes(row.mask), source, *own))
     return outcomes
+
+
+def _flags(text: str, total: int) -> bytes:
+    """A mask with one byte, 0 or 1, for each sample."""
+    packed = np.frombuffer(binascii.a2b_base64(text), np.uint8)
+    return np.unpackbits(packed, count=total).tobytes()
+
+
+def _row_seconds(record: records.Record) -> list[float | None]:
+    """Seconds of each row; None in older records."""
+    told = record.measured.get("row_seconds")
+    if isinstance(told, list) and len(told) == len(record.rows):
+        return [float(one) if isinstance(one, int | float) else None for one in told]
+    return [None] * len(record.rows)
 
 
 def _stages(cell: CellFiles, found: Found) -> list[tuple[Path, dict[str, Any]]]:

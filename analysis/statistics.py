@@ -1,21 +1,33 @@
 """Statistics of results: intervals, means over seeds, worst cases over attacks, curves.
 
 Two uncertainties stay apart: that of the seeds (another training gives another network) and that
-of the samples (another test set gives another count).
+of the samples (another test set gives another count). Numbers of different evaluation sets or
+threat models are never averaged.
 """
 
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.naming import THREAT, add_names
+from analysis.naming import THREAT
+from analysis.selection import (
+    CURVE,
+    EPSILON,
+    NETWORK,
+    all_of,
+    named,
+    start_of,
+    with_masks,
+    with_starts,
+)
+from jobs.errors import UsageError
 
 Floats = npt.NDArray[np.float64]
 
-_SETTING = [
+SETTING = [
     "dataset",
     "model",
     "neuron",
@@ -27,10 +39,9 @@ _SETTING = [
     "network",
     "training",
 ]
-_EPSILON = ["epsilon_num", "epsilon_den"]
-_NETWORK = ["training_id", "model_sha256", "samples_sha256"]
-_CURVE = ["attack_id", "attack_name", *THREAT]
-_POINT = ["configuration", *_CURVE, "split", "samples_sha256", "epsilon", *_EPSILON]
+_POINT = ["configuration", *CURVE, "split", "samples_sha256", "epsilon", *EPSILON]
+_KEYS = [*_POINT, "attacks", "until"]
+"""What may tell two means apart; a worst case over fewer attacks is another quantity."""
 
 
 def wilson(
@@ -45,6 +56,12 @@ def wilson(
 
     Returns:
         Lower and upper limits [N], within [0, 1].
+
+    Example:
+        >>> import analysis
+        >>> low, high = analysis.wilson(81, 263)
+        >>> round(float(low), 4), round(float(high), 4)
+        (0.2553, 0.3662)
     """
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     x, n = np.broadcast_arrays(np.asarray(correct, np.float64), np.asarray(total, np.float64))
@@ -54,46 +71,107 @@ def wilson(
     return np.where(x == 0, 0.0, low), np.where(x == n, 1.0, high)
 
 
-def summary(results: pd.DataFrame) -> pd.DataFrame:
-    """Mean over seeds of each setting, attack and epsilon.
+def student(deviation: npt.ArrayLike, count: npt.ArrayLike, confidence: float = 0.95) -> Floats:
+    """Half the width of Student's interval of a mean (1908, Biometrika 6, 1-25).
 
     Args:
-        results: from `analysis.load("results")`, or `worst_case`.
+        deviation: sample standard deviations [N].
+        count: of how many values [N]; 1 gives NaN, for one value says nothing of its spread.
+        confidence: coverage in (0, 1).
+    """
+    # here, because it takes longer to load than to use
+    from scipy.special import stdtrit  # type: ignore[import-untyped]
+
+    n = np.asarray(count, np.float64)
+    quantile = stdtrit(np.where(n > 1, n - 1, np.nan), (1 + confidence) / 2)
+    return np.asarray(quantile * np.asarray(deviation, np.float64) / np.sqrt(n))
+
+
+def over_seeds(frame: pd.DataFrame, value: str, confidence: float = 0.95) -> pd.DataFrame:
+    """Mean of a column over the seeds of each setting, attack and radius.
+
+    Args:
+        frame: one row for each network, as of `summary`'s input or `masking_gap`,
+            `area_under_curve`, `eps50`.
+        value: column to average; NaN makes the mean NaN.
+        confidence: of the seed interval.
 
     Returns:
-        One row for each point (and set of attacks, of a worst case), with `seeds` (how many), `seed_list`, `mean`, `lowest` and
-        `highest` (the range over seeds), `total` (samples of each network) and `sample_low`,
-        `sample_high`: the 95 % Wilson interval of the mean count, for the samples alone. Networks
-        judged on the same samples share their luck, so counts of seeds are never pooled.
+        One row for each point, with `seeds` (how many), `seed_list`, `mean`, `deviation` (sample
+        standard deviation), `lowest` and `highest` (range), and `seed_low`, `seed_high`:
+        Student's interval of the mean over seeds, NaN for one seed.
+
+    Raises:
+        UsageError: if a seed stands twice in one mean.
+
+    Example:
+        >>> import analysis
+        >>> areas = analysis.area_under_curve(analysis.worst_case(*analysis.example_study()))
+        >>> means = analysis.over_seeds(areas, "area")
+        >>> means[["network", "training", "seeds", "mean"]].round(2).values.tolist()[0]
+        ['small-lif', 'adversarial fgsm@8/255', 3, 0.72]
     """
-    points = _plain(results if "attack_name" in results else add_names(results))
-    points = points.assign(accuracy=points["correct"] / points["total"])
-    # a worst case over fewer attacks is another quantity
-    keys = [*_POINT, "attacks"] if "attacks" in points else _POINT
-    groups = points.groupby(keys, dropna=False, sort=True)
-    kept = [*_SETTING, "attack", "total"]
+    keys = [key for key in _KEYS if key in frame]
+    kept = [name for name in (*SETTING, "attack", "total") if name in frame]
+    groups = frame.groupby(keys, dropna=False, sort=True)
     found = groups[kept].first()
     found["seeds"] = groups["seed"].nunique()
+    _check_seeds(found, groups.size())
     found["seed_list"] = groups["seed"].agg(_distinct)
-    spread = groups["accuracy"].agg(["mean", "min", "max"])
-    found[["mean", "lowest", "highest"]] = spread
-    low, high = wilson(groups["correct"].mean().to_numpy(), found["total"].to_numpy())
-    return found.assign(sample_low=low, sample_high=high).reset_index()
+    values = groups[value]
+    found["mean"] = values.mean().where(values.count() == found["seeds"])
+    found[["deviation", "lowest", "highest"]] = values.agg(["std", "min", "max"])
+    half = student(found["deviation"], found["seeds"], confidence)
+    found = found.assign(seed_low=found["mean"] - half, seed_high=found["mean"] + half)
+    return found.reset_index()
 
 
-def robustness_curves(results: pd.DataFrame) -> pd.DataFrame:
+def summary(results: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
+    """Mean accuracy over seeds of each setting, attack and epsilon, with two intervals.
+
+    Args:
+        results: from `analysis.load("results")`, or of `worst_case`.
+        confidence: of both intervals.
+
+    Returns:
+        As `over_seeds`, with `total` (samples of each network) and `sample_low`, `sample_high`:
+        the Wilson interval of the mean count, for the samples alone. `seed_low`, `seed_high` is
+        the interval for other seeds on these samples. Networks judged on the same samples share
+        their luck, so counts of seeds are never pooled.
+
+    Example:
+        >>> import analysis
+        >>> results, _ = analysis.example_study()
+        >>> chosen = analysis.select(results, neuron="lif", regime="clean", attack="clean")
+        >>> analysis.summary(chosen)[["mean", "seed_low", "seed_high", "sample_low"]].round(3)
+           mean  seed_low  seed_high  sample_low
+        0  0.97     0.945      0.995       0.936
+    """
+    points = named(results)
+    points = points.assign(accuracy=points["correct"] / points["total"])
+    found = over_seeds(points, "accuracy", confidence)
+    low, high = wilson(found["mean"] * found["total"], found["total"], confidence)
+    return found.assign(sample_low=low, sample_high=high)
+
+
+def robustness_curves(results: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
     """Points of robust accuracy against epsilon, each curve starting at the clean accuracy.
 
     Args:
-        results: from `analysis.load("results")`.
+        results: from `analysis.load("results")`, or of `worst_case`.
+        confidence: of the intervals.
 
     Returns:
         As `summary`; epsilon 0 is the clean accuracy on the same samples, in every curve.
+
+    Example:
+        >>> import analysis
+        >>> results, _ = analysis.example_study()
+        >>> curves = analysis.robustness_curves(analysis.select(results, attack="fgsm"))
+        >>> curves.loc[curves["network"] == "small-lif", "epsilon_num"].tolist()[:4]
+        [0, 4, 8, 16]
     """
-    named = _plain(add_names(results))
-    attacked = named[named["attack"] != "clean"]
-    start = _start_of(attacked, named, _CURVE, on=_NETWORK)
-    return summary(pd.concat([start, attacked], ignore_index=True))
+    return summary(with_starts(results), confidence)
 
 
 def worst_case(results: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
@@ -108,32 +186,37 @@ def worst_case(results: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row for each (network, samples, threat model, epsilon), epsilon 0 included, with
-        `correct`, `total`, `accuracy` and `attacks`, the names of those combined.
+        `correct`, `total`, `accuracy`, `attacks`, the names of those combined, and `mask`.
+
+    Example:
+        >>> import analysis
+        >>> worst = analysis.worst_case(*analysis.example_study())
+        >>> worst.query("seed == 0 and neuron == 'lif' and regime == 'clean'")["correct"].tolist()
+        [196, 122, 62, 0]
+        >>> worst["attacks"].iloc[-1]
+        'fgsm, pgd-10, pgd-10 sigmoid(alpha=4)'
     """
-    keys = [*_NETWORK, "attack_id", *_EPSILON]
-    named = _plain(add_names(results)).merge(
-        samples[[*keys, "mask"]], on=keys, validate="one_to_one"
-    )
-    clean = named[named["attack"] == "clean"].groupby(_NETWORK)["mask"].agg(_all)
-    attacked = named[named["attack"] != "clean"]
-    points = attacked.groupby([*_NETWORK, *THREAT, *_EPSILON], dropna=False, sort=True)
+    found = with_masks(named(results), samples)
+    clean = found[found["attack"] == "clean"].groupby(NETWORK)["mask"].agg(all_of)
+    attacked = found[found["attack"] != "clean"]
+    points = attacked.groupby([*NETWORK, *THREAT, *EPSILON], dropna=False, sort=True)
     worst = points.first()
-    worst["mask"] = points["mask"].agg(_all)
+    worst["mask"] = points["mask"].agg(all_of)
     worst["attacks"] = points["attack_name"].agg(lambda names: ", ".join(sorted(set(names))))
     worst = worst.reset_index()
     # on equal samples, not networks: one that has no attacked row yet shows its clean accuracy
-    start = _start_of(worst, named, THREAT, on=["samples_sha256"], how="left").assign(attacks="")
+    start = start_of(worst, found, THREAT, on=["samples_sha256"], how="left").assign(attacks="")
     found = pd.concat([start, worst], ignore_index=True)
     found = found.assign(attack="worst", attack_id="worst", attack_name="worst case")
-    index = pd.MultiIndex.from_frame(found[_NETWORK])
+    index = pd.MultiIndex.from_frame(found[NETWORK])
     masks = [
         mask & clean[network] if network in clean.index else mask
         for network, mask in zip(index, found["mask"], strict=True)
     ]
     correct = np.array([int(mask.sum()) for mask in masks], np.int64)
-    found = found.assign(correct=correct, accuracy=correct / found["total"])
-    wanted = ["configuration", "training_id", "seed", *_SETTING, *_POINT[1:], "model_sha256"]
-    counts = ["correct", "total", "accuracy", "attack", "attacks"]
+    found = found.assign(mask=masks, correct=correct, accuracy=correct / found["total"])
+    wanted = ["configuration", "training_id", "seed", *SETTING, *_POINT[1:], "model_sha256"]
+    counts = ["correct", "total", "accuracy", "attack", "attacks", "mask"]
     return found[list(dict.fromkeys([*wanted, *counts]))]
 
 
@@ -141,25 +224,14 @@ def _distinct(seeds: "pd.Series[int]") -> Any:
     return tuple(sorted(set(seeds)))
 
 
-def _all(masks: "pd.Series[Any]") -> npt.NDArray[np.bool_]:
-    return np.asarray(np.logical_and.reduce(np.stack(list(masks))))
-
-
-def _start_of(
-    curves: pd.DataFrame,
-    named: pd.DataFrame,
-    columns: list[str],
-    *,
-    on: list[str],
-    how: Literal["inner", "left"] = "inner",
-) -> pd.DataFrame:
-    """The clean rows, once for each curve that agrees with them in the columns `on`."""
-    clean = named[named["attack"] == "clean"].drop(columns=columns)
-    clean = clean.drop_duplicates(_NETWORK)
-    return clean.merge(curves[[*on, *columns]].drop_duplicates(), on=on, how=how)
-
-
-def _plain(results: pd.DataFrame) -> pd.DataFrame:
-    """Categories as text, so that parts of several tables go together."""
-    texts = results.select_dtypes("category").columns
-    return results.astype(dict.fromkeys(texts, "object"))
+def _check_seeds(found: pd.DataFrame, sizes: "pd.Series[int]") -> None:
+    """Refuse a mean in which one seed counts twice."""
+    twice = sizes > found["seeds"]
+    if twice.any():
+        point = found[twice].reset_index().iloc[0]
+        where = " ".join(str(point[key]) for key in ("network", "training", "attack_name"))
+        raise UsageError(
+            f"{where} at epsilon {point['epsilon']:.4g}: {sizes[twice].iloc[0]} rows for "
+            f"{point['seeds']} seeds; one seed would count twice; drop the double rows, "
+            "or choose one network of a seed by model_sha256"
+        )

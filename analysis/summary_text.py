@@ -1,13 +1,14 @@
 """The plain-text table that `collect` and `demo` print."""
 
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis import parquet
+from analysis import audits, parquet
 from analysis.collect import Collected
 from analysis.naming import THREAT, each, epsilon_text, in_grey_levels, seeds_text, threat_text
 from analysis.statistics import summary, worst_case
@@ -29,33 +30,42 @@ def collected_text(collected: Collected) -> str:
     Raises:
         SpikegridError: if the tables cannot be read back.
     """
-    tracked: list[TableName] = ["gradients"] if collected.counts["gradients"] else []
+    staged: tuple[TableName, ...] = ("gradients", "audits")
+    tracked = [name for name in staged if collected.counts[name]]
     counts = " · ".join(
         f"{name} {collected.counts[name]:,} rows (+{collected.added[name]:,})"
         if name == "results"
         else f"{name} {collected.counts[name]:,} (+{collected.added[name]:,})"
         for name in (*_SHOWN, *tracked)
     )
-    results, samples = (
-        frame(name, parquet.read(collected.paths[name], name)) for name in ("results", "samples")
+    names: tuple[TableName, ...] = ("results", "samples", "audits")
+    results, samples, audited = (
+        frame(name, parquet.read(collected.paths[name], name)) for name in names
     )
     head = f"{counts} → {_short(collected.paths['results'])}"
-    return f"{head}\n{robustness_text(results, samples)}"
+    return f"{head}\n{robustness_text(results, samples, audited)}"
 
 
-def robustness_text(results: pd.DataFrame, samples: pd.DataFrame, width: int = WIDTH) -> str:
+def robustness_text(
+    results: pd.DataFrame,
+    samples: pd.DataFrame,
+    audited: pd.DataFrame | None = None,
+    width: int = WIDTH,
+) -> str:
     """Worst-case accuracy of each network and regime, clean and at each epsilon.
 
     Args:
         results: from `analysis.load("results")`.
         samples: from `analysis.load("samples")`.
+        audited: from `analysis.load("audits")`; verdicts follow the numbers.
         width: most characters of a line of numbers.
     """
     if results.empty:
         return "no results yet: no finished training has a record"
-    points = _comparable(worst_case(results, samples))
+    points = comparable(worst_case(results, samples))
     blocks = points.groupby(_BLOCK, dropna=False, sort=True)
-    return "\n\n".join(_block(block, width) for _, block in blocks)
+    words = {} if audited is None else audits.in_words(audited, results)
+    return "\n\n".join(_block(block, width, words) for _, block in blocks)
 
 
 def _short(path: Path) -> str:
@@ -66,7 +76,7 @@ def _short(path: Path) -> str:
         return str(path)
 
 
-def _comparable(worst: pd.DataFrame) -> pd.DataFrame:
+def comparable(worst: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds that met the same attacks; `partial` where others met more.
 
     While a grid runs, some seeds have met fewer attacks; a mean over both would be of nothing.
@@ -79,7 +89,7 @@ def _comparable(worst: pd.DataFrame) -> pd.DataFrame:
     return kept.assign(partial=kept["strength"] < strongest).sort_values("epsilon")
 
 
-def _block(block: pd.DataFrame, width: int) -> str:
+def _block(block: pd.DataFrame, width: int, audited: Mapping[tuple[str, str], str]) -> str:
     """Heading, table and caption of one evaluation set under one threat model."""
     points = block.assign(text=[_cell(row) for row in each(block)])
     regimes = _regimes(points)
@@ -100,9 +110,16 @@ def _block(block: pd.DataFrame, width: int) -> str:
         epsilon_text(r.epsilon_num, r.epsilon_den, grey=grey) if r.epsilon else "clean"
         for r in each(radii)
     ]
+    told = {
+        (r.network, r.regime_text): audited[r.configuration, r.space]
+        for r in each(points)
+        if (r.configuration, r.space) in audited
+    }
+    heads += ["audit"] if told else []
     lines = [" " * (sum(left) + 1) + "".join(f"  {head:<{cell_width}}" for head in heads)]
     for network, regime in rows:
         texts = [cells.get((network, regime, epsilon), "-") for epsilon in radii["epsilon"]]
+        texts += [told.get((network, regime), "-")] if told else []
         line = f"{network:<{left[0]}} {regime:<{left[1]}}"
         lines.append(line + "".join(f"  {text:<{cell_width}}" for text in texts))
     hidden = len(epsilons) - len(shown)

@@ -29,7 +29,7 @@ def load(table: TableName = "results", root: Path | str | None = None) -> pd.Dat
     `interval_low` and `interval_high`, which spans the choice of samples, not of seeds.
 
     Args:
-        table: results, trainings, attempts, samples or gradients.
+        table: results, trainings, attempts, samples, gradients or audits.
         root: a run root, or a folder that holds the tables; `default_root()` when unset.
 
     Raises:
@@ -50,7 +50,7 @@ def load(table: TableName = "results", root: Path | str | None = None) -> pd.Dat
 def frame(table: TableName, content: pa.Table) -> pd.DataFrame:
     """An arrow table as a DataFrame with the types of its schema."""
     columns = TABLES[table].columns
-    found = pd.DataFrame({c.name: _series(c, content[c.name]) for c in columns})
+    found = pd.DataFrame({c.name: _series(c, content) for c in columns})
     if table == "results":
         low, high = wilson(found["correct"].to_numpy(), found["total"].to_numpy())
         more = {"accuracy": found["correct"] / found["total"]}
@@ -58,9 +58,11 @@ def frame(table: TableName, content: pa.Table) -> pd.DataFrame:
     return found
 
 
-def _series(column: Column, values: pa.ChunkedArray) -> "pd.Series[Any]":
+def _series(column: Column, content: pa.Table) -> "pd.Series[Any]":
+    values = content[column.name]
     if column.dtype == "category":
         texts: pd.Series[Any] = values.combine_chunks().dictionary_encode().to_pandas()
         return pd.Series(texts.cat.reorder_categories(sorted(texts.cat.categories)))
-    nullable = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
-    return pd.Series(values.to_pandas(types_mapper=nullable.get if column.optional else None))
+    types = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
+    nullable = content.schema.field(column.name).nullable  # also what is younger than the table
+    return pd.Series(values.to_pandas(types_mapper=types.get if nullable else None))

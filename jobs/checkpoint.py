@@ -5,6 +5,7 @@ of every file, since neither torch.load nor safetensors notices a flipped bit. O
 and weights-only loading are used, so a checkpoint cannot run code.
 """
 
+import glob
 import json
 import os
 import re
@@ -21,9 +22,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from jobs import files
-from jobs.errors import CorruptFile
-from jobs.layout import CellFiles
+from jobs import files, identity
+from jobs.dispatch import site
+from jobs.errors import CorruptFile, UsageError
+from jobs.layout import CellFiles, RunRoot
+from jobs.planning import finding
+from snnlib import models
+from snnlib.classifier import SpikingClassifier
+from snnlib.spec.data import CLASSES, SHAPES
 
 Weights = dict[str, Tensor]
 
@@ -116,6 +122,62 @@ def load_final(cell: CellFiles) -> tuple[Weights, str]:
             f"{path}: altered since it was trained; move {cell.folder} away to train it again"
         )
     return load_file(path), found
+
+
+def load_model(cell: CellFiles | Path | str, root: Path | str | None = None) -> SpikingClassifier:
+    """The trained classifier of a cell, on the CPU, in eval mode, its weights verified.
+
+    Args:
+        cell: its training id or the start of it (4 characters or more), its folder, or its files.
+        root: the run root to find an id in; the one that commands use when unset.
+
+    Returns:
+        The network that was attacked: `net(images_BCHW)` gives the logits [B, K] for images in
+        [0, 1]. For gradients through it use `snnlib.classifier.frozen`.
+
+    Raises:
+        UsageError: there is no such cell, several fit, or its training has not finished.
+        CorruptFile: if its specification or weights are not those that were recorded.
+    """
+    files_of = cell if isinstance(cell, CellFiles) else _cell(cell, root)
+    if not files_of.training.exists():
+        raise UsageError(
+            f"{files_of.folder}: its training has not finished, so there is no network to load; "
+            "see `python launch.py status`"
+        )
+    weights, _ = load_final(files_of)
+    spec = identity.restore(files.read_json(files_of.spec))
+    name = spec.dataset.name
+    model = models.build(spec.model, shape=SHAPES[name], classes=CLASSES[name], seed=0)
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def _cell(name: Path | str, root: Path | str | None) -> CellFiles:
+    """The files of a cell by its folder, or by the start of its training id."""
+    path = Path(name)
+    if isinstance(name, Path) or path.is_dir():
+        if not path.is_dir():
+            raise UsageError(f"{path}: no such folder; expected <run root>/cells/ab/<training id>")
+        return CellFiles(path)
+    home = RunRoot(Path(root)) if root is not None else _default_root()
+    if len(name) < finding.SHORTEST_PREFIX:
+        raise UsageError(f"{name!r}: write {finding.SHORTEST_PREFIX} characters of the id or more")
+    found = sorted(home.cells.glob(f"{glob.escape(name[:2])}/{glob.escape(name)}*"))
+    if len(found) == 1:
+        return CellFiles(found[0])
+    if found:
+        ids = ", ".join(one.name for one in found[:4])
+        raise UsageError(f"{name!r}: fits {len(found)} cells ({ids}); write more of it")
+    raise UsageError(
+        f"{name!r}: no such training id in {home.path}; the column training_id of every table "
+        "has them; name another run root with root=…"
+    )
+
+
+def _default_root() -> RunRoot:
+    """The run root that commands use."""
+    return finding.place(None, None, site.load(os.environ), os.environ).root
 
 
 def load_own(path: Path, sha256: str) -> Weights:

@@ -12,6 +12,7 @@ import keyword
 import os
 import sys
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 COMMANDS = {
@@ -20,11 +21,15 @@ COMMANDS = {
     "fetch": ("bringing", "download data sets, before jobs need them"),
     "submit": ("sending", "send what is missing to SLURM or to this machine's queue"),
     "status": ("reading", "how every cell stands"),
+    "watch": ("watching", "the same, live, until nothing is on the way any more"),
     "logs": ("reading", "the log of a cell's last attempt"),
     "resume": ("sending", "send everything unfinished again"),
     "cancel": ("sending", "cancel what is queued or running"),
     "run": ("running", "one cell in the foreground, for debugging"),
     "collect": ("tables", "records into parquet tables"),
+    "audit": ("auditing", "is robustness real? the masking checklist for each trained network"),
+    "plot": ("plotting", "figures for a paper: curves, trade-off, gradient sparsity, training"),
+    "report": ("reporting", "one HTML page: curves, tables, failures, cost; collects first"),
     "show": ("reading", "a cell's whole story"),
     "invalidate": ("keeping", "something was wrong with a cell: it counts as new"),
     "import": ("bringing", "bring a published checkpoint or signature of HoSNN in"),
@@ -37,6 +42,7 @@ COMMANDS = {
 
 MANIFEST = "a manifest's path, or its name under manifests/"
 HOSNN = ("hosnn_mnist", "hosnn_cifar10", "hosnn_cifar100")
+FIGURES = ("curves", "tradeoff", "sparsity", "training")
 DATASETS = "mnist, fashion_mnist, svhn, cifar10 or cifar100"
 CELL = "an id prefix, a label, or a SLURM job id"
 
@@ -64,17 +70,17 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_sending(found: dict[str, argparse.ArgumentParser]) -> None:
-    for name in ("plan", "submit"):
+    for name in ("plan", "submit", "audit"):
         found[name].add_argument("manifest", help=MANIFEST)
     for name in ("resume", "cancel"):
         found[name].add_argument("manifest", nargs="?", help=f"{MANIFEST} (default: all)")
-    for name in ("plan", "submit", "resume", "cancel"):
+    for name in ("plan", "submit", "resume", "cancel", "audit"):
         found[name].add_argument("--only", metavar="KEY=VALUE,…", help="a part of the cells")
-    for name in ("plan", "submit", "resume"):
+    for name in ("plan", "submit", "resume", "audit"):
         found[name].add_argument("--limit", type=_positive, metavar="N", help="cells at most")
         words = "that ran before, or that of now (default: same for what goes on from a checkpoint)"
         found[name].add_argument("--code", choices=["same", "new"], help=f"the code {words}")
-    for name in ("submit", "resume"):
+    for name in ("submit", "resume", "audit"):
         one = found[name]
         one.add_argument("--cluster", choices=["auto", "slurm", "local", "debug"], default="auto")
         one.add_argument("--wait", action="store_true", help="wait for the end, with progress")
@@ -103,6 +109,12 @@ def _add_reading(found: dict[str, argparse.ArgumentParser]) -> None:
     status = found["status"]
     status.add_argument("manifest", nargs="?", help=f"{MANIFEST} (default: all)")
     status.add_argument("--only", metavar="KEY=VALUE,…", help="a part of the cells")
+    watch = found["watch"]
+    watch.add_argument("manifest", nargs="?", help=f"{MANIFEST} (default: all)")
+    watch.add_argument("--only", metavar="KEY=VALUE,…", help="a part of the cells")
+    watch.add_argument(
+        "--interval", type=_interval, default=2.0, metavar="S", help="seconds between two looks"
+    )
     status.add_argument("--by", choices=["state", "error", "node"], help="group the cells")
     status.add_argument("--exit-code", action="store_true", help="1 failed, 4 unfinished")
     status.add_argument("--verify", action="store_true", help="read every record again")
@@ -127,6 +139,18 @@ def _add_reading(found: dict[str, argparse.ArgumentParser]) -> None:
     found["collect"].add_argument(
         "--root", action="append", dest="roots", help="run root; several are merged"
     )
+    found["collect"].add_argument(
+        "--watch", action="store_true", help="again whenever there is more"
+    )
+    found["report"].add_argument("manifest", nargs="?", help=f"{MANIFEST} (default: the newest)")
+    out = "where the page goes (default: tables/report.html in the run root)"
+    found["report"].add_argument("--out", metavar="FILE", help=out)
+    found["report"].set_defaults(only=None)
+    plot = found["plot"]
+    plot.add_argument("manifest", nargs="?", help=f"{MANIFEST} (default: all that is collected)")
+    plot.add_argument("--kind", choices=FIGURES, help="draw only these (default: all)")
+    plot.add_argument("--epsilon", type=_radius, metavar="E", help="of one radius: e.g. 8/255")
+    plot.add_argument("--out", metavar="DIR", help="folder (default: tables/figures)")
     for name in ("plan", "status", "show", "collect"):
         found[name].add_argument("--json", action="store_true", help="one JSON document")
 
@@ -139,6 +163,22 @@ def _positive(text: str) -> int:
 
 def _rank(text: str) -> int:
     return 0 if text == "0" else _positive(text)
+
+
+def _interval(text: str) -> float:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 3600):
+        raise argparse.ArgumentTypeError(f"expected seconds from 1 to 3600, got '{text}'")
+    return float(text)
+
+
+def _radius(text: str) -> str:
+    try:
+        found = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        found = Fraction(0)
+    if found <= 0:
+        raise argparse.ArgumentTypeError(f"expected a radius, e.g. 8/255 or 0.03, got '{text}'")
+    return text
 
 
 def _hours(text: str) -> float:

@@ -50,6 +50,15 @@ NEUTRAL: dict[tuple[str, str], object] = {
     ("SRRegime", "batch_norm"): "sync",
     ("TrainingSpec", "nds"): None,
     ("Dataset", "validation"): None,
+    ("FGSM", "draws"): 1,
+    ("RFGSM", "draws"): 1,
+    ("BIM", "draws"): 1,
+    ("PGD", "draws"): 1,
+    ("MIFGSM", "draws"): 1,
+    ("APGD", "draws"): 1,
+    ("SAPGD", "draws"): 1,
+    ("Evaluation", "draws"): 1,
+    ("Evaluation", "save_examples"): 0,
 }
 """(class name, field) → value at which a field added after version 1 is left out."""
 
@@ -118,8 +127,9 @@ def training_id(spec: TrainingSpec) -> str:
 
 def attack_id(attack: object, evaluation: Evaluation, dataset: str) -> str:
     """The id of an attack on an evaluation set; no training id and no batch size in it."""
+    draws = "" if evaluation.draws == 1 else f'"draws":{evaluation.draws},'
     chosen = (
-        f'"attack":{_fragment(attack)},"dataset":{json.dumps(dataset)},'
+        f'"attack":{_fragment(attack)},"dataset":{json.dumps(dataset)},{draws}'
         f'"samples":{json.dumps(evaluation.samples)},"seed":{evaluation.seed},'
         f'"split":{json.dumps(evaluation.split)}'
     )

@@ -6,6 +6,8 @@ from pathlib import Path
 
 FORMAT = 1
 """Version of this layout, written to format.json."""
+EXAMPLES = ".examples.safetensors"
+"""End of the name of a record's adversarial examples, in place of its ".json"."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,10 @@ class CellFiles:
     def checkpoint(self, step: int, attempt: int) -> Path:
         """Folder of the checkpoint that an attempt saved after a step."""
         return self.checkpoints / f"step-{step:08d}.a{attempt:04d}"
+
+    def examples(self, record: str) -> Path:
+        """Adversarial examples of a record of this name, where some were asked for; write-once."""
+        return self.evaluations / f"{record.removesuffix('.json')}{EXAMPLES}"
 
     def partial(self, attack_id: str) -> Path:
         """Folder of the finished batches of an evaluation that still runs."""
@@ -212,6 +218,11 @@ class SubmissionFiles:
         """Present once a task that found chunks waiting is about to end."""
         return self.folder / "leaving" / str(task)
 
+    @property
+    def onward(self) -> Path:
+        """Touched whenever an ending task looks for cells that are due again."""
+        return self.folder / "onward"
+
     def staying(self, task: int) -> Path:
         """Present once such a task found itself the last, and stays to send them."""
         return self.folder / "leaving" / f"{task}.stays"
@@ -257,6 +268,16 @@ class RunRoot:
     def tables(self) -> Path:
         """Derived parquet tables."""
         return self.path / "tables"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Event files of trainings, a folder each, for those who chose that sink."""
+        return self.path / "tensorboard"
+
+    @property
+    def wandb(self) -> Path:
+        """Offline runs of Weights & Biases, for those who chose that sink."""
+        return self.path / "wandb"
 
     @property
     def invalidated(self) -> Path:

@@ -6,8 +6,10 @@ from typing import Literal
 SCHEMA_VERSION = 1
 """Version of these tables; raised whenever a column changes its name, type or meaning."""
 
-TableName = Literal["results", "trainings", "attempts", "samples", "gradients"]
-DType = Literal["str", "category", "int64", "float64", "bool", "list[str]", "list[bool]"]
+TableName = Literal["results", "trainings", "attempts", "samples", "gradients", "audits"]
+DType = Literal[
+    "str", "category", "int64", "float64", "bool", "list[str]", "list[bool]", "list[int32]"
+]
 Kind = Literal["key", "result", "measured"]
 _INT64 = 2**63
 
@@ -47,7 +49,7 @@ class Column:
                 return isinstance(value, bool)
             case "list[str]":
                 return isinstance(value, list) and all(isinstance(item, str) for item in value)
-            case "list[bool]":
+            case "list[bool]" | "list[int32]":
                 return isinstance(value, bytes)
 
 
@@ -72,9 +74,7 @@ class Table:
 
 
 _TRAINING_ID = Column("training_id", "str", "", "trained network: 16 hex characters", "key")
-_ATTACK_ID = Column(
-    "attack_id", "str", "", "attack on its evaluation set: 16 hex characters", "key"
-)
+_ATTACK_ID = Column("attack_id", "str", "", "attack and evaluation set: 16 hex characters", "key")
 _RADIUS = (
     Column("epsilon_num", "int64", "", "numerator of the radius, lowest terms; 0 is clean", "key"),
     Column("epsilon_den", "int64", "", "denominator of the radius, lowest terms", "key"),
@@ -132,10 +132,26 @@ _ATTACK = (
     Column("loss", "category", "", "loss the attacker climbs", optional=True),
     Column("surrogate", "category", "", "attacker's surrogate gradient", optional=True),
     Column("gradient", "category", "", "attacker's gradient rule", optional=True),
+    Column("draws", "int64", "draws", "of noise that a gradient is the mean of", optional=True),
+    Column("source_attack", "category", "", "what climbs on a transfer's source", optional=True),
+    Column("source_training_id", "str", "", "network that a transfer climbs on", optional=True),
+    Column("source_sha256", "str", "", "SHA-256 of that network's weights", optional=True),
     Column("split", "category", "", "split of the dataset that is evaluated"),
     Column("samples", "int64", "samples", "how many were asked for; null is all", optional=True),
     Column("evaluation_seed", "int64", "", "seed of the attack's randomness"),
+    Column("evaluation_draws", "int64", "draws", "of noise that a decision is the mean of"),
 )
+
+_BREAKS = (
+    Column(
+        "broken_by", "str", "samples", "of a suite, by member: apgd:120,square:3", optional=True
+    ),
+    Column("mean_linf", "float64", "pixel range", "maximum norm, mean of broken", optional=True),
+    Column("mean_l2", "float64", "pixel range", "Euclidean norm, mean of broken", optional=True),
+    Column("median_step", "float64", "steps", "taken to break, median of broken", optional=True),
+    Column("max_step", "int64", "steps", "gradient steps or queries at most", optional=True),
+)
+"""Of broken samples; null where none is, nothing attacked them, or an older record does not say."""
 
 RESULTS = Table(
     "results",
@@ -151,10 +167,12 @@ RESULTS = Table(
         Column("correct", "int64", "samples", "still classified correctly"),
         Column("total", "int64", "samples", "judged"),
         Column("zero_gradient", "int64", "samples", "input gradient exactly 0 in every step"),
+        *_BREAKS,
         _MODEL,
         _SAMPLES,
         *_MACHINE,
         Column("batch", "int64", "samples", "attacked together", "measured", optional=True),
+        Column("row_seconds", "float64", "s", "at this radius alone", "measured", optional=True),
         Column("code", "str", "", "hash of the code that attacked", "measured"),
         Column("record", "str", "", "file name of the record", "measured"),
         _ROOT,
@@ -231,42 +249,30 @@ SAMPLES = Table(
         _MODEL,
         _SAMPLES,
         Column("mask", "list[bool]", "", "per sample of the evaluation set: still correct"),
+        Column("step", "list[int32]", "steps", "it took to break; -1: it stands", optional=True),
+        Column("member", "list[int32]", "", "of a suite, that broke it, from 0", optional=True),
     ),
 )
 """One row for each row of `results`, with the outcome of every sample."""
 
 
 def _slopes(side: str) -> tuple[Column, ...]:
-    """Columns about the gradient at one side of a layer."""
-    first = side == "input"  # the image has none
-    return (
-        Column(f"{side}_size", "int64", "values", f"{side} of one sample", optional=first),
-        Column(f"{side}_zero_share", "float64", "", "gradient exactly 0", optional=first),
-        Column(
-            f"{side}_near_zero_share",
-            "float64",
-            "",
-            "gradient at most `threshold` of the sample's largest in this layer, 0 included",
-            optional=first,
-        ),
-        Column(
-            f"{side}_l1", "float64", "", "sum of absolute values, mean of samples", optional=first
-        ),
-        Column(f"{side}_l2", "float64", "", "Euclidean norm, mean of samples", optional=first),
-        Column(
-            f"{side}_cosine",
-            "float64",
-            "",
-            "between this step's gradient and another's, mean of `cosine_pairs`",
-            optional=True,
-        ),
-        Column(
-            f"{side}_cosine_pairs",
-            "int64",
-            "",
-            "samples times other steps, where neither gradient is all zero",
-            optional=first,
-        ),
+    """Columns about the gradient at one side of a layer; the image has no input."""
+    near = "gradient at most `threshold` of the sample's largest in this layer, 0 included"
+    cosine = "between this step's gradient and another's, mean of `cosine_pairs`"
+    pairs = "samples times other steps, where neither gradient is all zero"
+    told: tuple[tuple[str, DType, str, str], ...] = (
+        ("size", "int64", "values", f"{side} of one sample"),
+        ("zero_share", "float64", "", "gradient exactly 0"),
+        ("near_zero_share", "float64", "", near),
+        ("l1", "float64", "", "sum of absolute values, mean of samples"),
+        ("l2", "float64", "", "Euclidean norm, mean of samples"),
+        ("cosine", "float64", "", cosine),
+        ("cosine_pairs", "int64", "", pairs),
+    )
+    return tuple(
+        Column(f"{side}_{name}", kind, unit, text, optional=side == "input" or name == "cosine")
+        for name, kind, unit, text in told
     )
 
 
@@ -297,9 +303,7 @@ GRADIENTS = Table(
             optional=True,
         ),
         Column("split", "category", "", "split of the dataset that was shown"),
-        Column(
-            "samples", "int64", "samples", "how many were asked for; null is all", optional=True
-        ),
+        Column("samples", "int64", "samples", "asked for; null is all", optional=True),
         Column("total", "int64", "samples", "shown"),
         Column("loss", "category", "", "loss of each sample"),
         Column("threshold", "float64", "", "share of the largest gradient that is near zero"),
@@ -312,6 +316,44 @@ GRADIENTS = Table(
 )
 """One row for each layer and step of a network whose gradients were tracked."""
 
+AUDITS = Table(
+    "audits",
+    (
+        _TRAINING_ID,
+        Column("stage_id", "str", "", "what was asked for: 16 hex characters", "key"),
+        Column("item", "category", "", "item of the masking checklist", "key"),
+        _FAITHFUL,
+        Column("verdict", "category", "", "on the network: pass, suspicious or fail"),
+        Column("item_verdict", "category", "", "on this item alone; the worst is the network's"),
+        Column("passed", "bool", "", "whether the item passed"),
+        Column("value", "float64", "", "share of samples, or cosine, that was judged"),
+        Column("threshold", "float64", "", "from where on it is suspicious"),
+        Column("fail_threshold", "float64", "", "from where on it fails"),
+        Column("text", "str", "", "what it means, in one sentence"),
+        Column("epsilon", "float64", "pixel range", "radius at which it is worst", optional=True),
+        *(
+            Column(name, "int64", "samples", text, optional=True)
+            for name, text in (
+                ("judged", "withstand the judged attack"),
+                ("other", "withstand the attack it is compared with"),
+                ("found", "fooled by the other attack alone"),
+                ("missed", "fooled by the judged attack alone"),
+            )
+        ),
+        Column("total", "int64", "samples", "attacked"),
+        Column("split", "category", "", "split of the dataset that was attacked"),
+        *(
+            Column(name, "category", "", f"{name} of the judged attacker")
+            for name in ("loss", "surrogate", "gradient", "space")
+        ),
+        _MODEL,
+        _SAMPLES,
+        *_MACHINE,
+        _ROOT,
+    ),
+)
+"""One row for each item of the masking audit of a network."""
+
 TABLES: dict[TableName, Table] = {
-    t.name: t for t in (RESULTS, TRAININGS, ATTEMPTS, SAMPLES, GRADIENTS)
+    t.name: t for t in (RESULTS, TRAININGS, ATTEMPTS, SAMPLES, GRADIENTS, AUDITS)
 }

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from snnlib import noise, surrogates
-from snnlib.encoders import Encode
+from snnlib.encoders import Encode, poisson
 from snnlib.errors import NoGradient
 from snnlib.layers import KeyedDropout
-from snnlib.response import Response
+from snnlib.response import Response, mean
 from snnlib.spec.attack import Own, Space
 from snnlib.spec.model import Ties
 from snnlib.spec.neuron import AttackRule, AttackSurrogate
@@ -48,6 +48,10 @@ class SpikingClassifier(nn.Module):
 
     No state survives a call: every layer that has a `reset` is reset before and after, so two calls with equal
     input give equal logits and no computation graph outlives its use.
+
+    Attributes:
+        decision_draws: draws of its noise that it decides by (`predicted`); of use with a random
+            encoder alone.
     """
 
     _low: Tensor
@@ -85,6 +89,7 @@ class SpikingClassifier(nn.Module):
         self._random: list[Any] = [m for m in modules if hasattr(m, "draw")]
         self._key: noise.Key | None = None
         self._draw = self._calls = 0
+        self.decision_draws = 1
 
     def forward(self, x: Tensor, space: Space = "pixel") -> Tensor:
         """Logits [B, K] of images [B, C, H, W], or of a point of another space (`lift`)."""
@@ -115,8 +120,12 @@ class SpikingClassifier(nn.Module):
         return self.response(z, space).logits
 
     def predicted(self, z: Tensor, space: Space) -> tuple[Tensor, Tensor]:
-        """The class decided for, [B], and the logits [B, K]."""
-        response = self.response(z, space)
+        """The class decided for, [B], and the logits [B, K].
+
+        Of several draws of its noise the mean logits decide: unlike a majority of votes they use
+        how sure each draw is, have an expectation that more draws come closer to, and seldom tie.
+        """
+        response = mean([self.response(z, space) for _ in range(self.decision_draws)])
         return self.decided(response), response.logits
 
     def decided(self, response: Response) -> Tensor:
@@ -181,6 +190,27 @@ class SpikingClassifier(nn.Module):
             yield
         finally:
             self._key, self._draw, self._calls = before
+
+    @property
+    def keyed_samples(self) -> Tensor | None:
+        """Identities of the samples that it is `keyed` to."""
+        return None if self._key is None else self._key.samples_B
+
+    def narrow(self, places_B: Tensor) -> None:
+        """Go on with some of the samples only, inside `keyed`: noise and surrogates stay their own.
+
+        Args:
+            places_B: where they are among those of the key, ascending int64.
+        """
+        assert self._key is not None, "inside `keyed`"
+        self._key = replace(self._key, samples_B=self._key.samples_B[places_B])
+        for function in (module.surrogate_function for module in self._spiking):
+            if isinstance(function, surrogates.ASSG):
+                function.narrow(places_B)
+
+    def noisy(self, space: Space) -> bool:
+        """Whether two calls at one point of a space may differ: by the encoder's noise."""
+        return space != "encoded" and self._encode is poisson
 
     @contextmanager
     def surrogate(self, spec: AttackSurrogate | Own) -> Iterator[None]:

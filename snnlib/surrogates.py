@@ -210,6 +210,12 @@ class ASSG(Profiled):
         """Begin anew."""
         self._mean = self._deviation = None
 
+    def narrow(self, places_B: Tensor) -> None:
+        """Go on with some of the samples only."""
+        if self._mean is not None and self._deviation is not None:
+            self._mean = self._mean.index_select(1, places_B)
+            self._deviation = self._deviation.index_select(1, places_B)
+
     def profile_(self, u: Tensor) -> Tensor:
         """Move the means by |u| and overwrite u by the derivative."""
         if self._mean is None or self._deviation is None:

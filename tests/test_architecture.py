@@ -15,21 +15,34 @@ WORKER_SIDE = {"jobs.worker", "jobs.checkpoint"} | {
         "rank",
         "agreement",
         "attack_share",
+        "outcomes",
+        "examples",
         "cell_run",
         "train_cell",
         "evaluate_cell",
         "stage_cell",
         "signature_stage",
+        "transfer_source",
         "gradients_stage",
+        "audit_stage",
+        "sinks",
+        "wandb_run",
         "convert",
         "fetch",
     )
 }
 TORCH_FREE = ("snnlib.spec", "snnlib.errors")
+ALONE = {
+    "submitit": "jobs.dispatch.submit",
+    "tensorboard": "jobs.running.sinks",
+    "wandb": "jobs.running.wandb_run",
+    "rich": "jobs.commands.watching",
+}
+"""Packages that one module of jobs alone talks to."""
 HEAVY = ("torch", "torchvision", "spikingjelly", "safetensors", "numpy")
 TABLES = ("pandas", "pyarrow", "matplotlib", "numpy")
 SHARED_WITH_ANALYSIS = {
-    *(f"jobs.{n}" for n in ("schema", "layout", "records", "files", "errors")),
+    *(f"jobs.{n}" for n in ("schema", "layout", "records", "files", "errors", "forked")),
     "jobs.expand",
     "jobs.expand.systems",
 }
@@ -76,8 +89,8 @@ def allowed(module: str, imported: str) -> bool:
 
 
 def _allowed_in_jobs(module: str, imported: str, top: str) -> bool:
-    if top == "submitit":
-        return module == "jobs.dispatch.submit"
+    if top in ALONE:
+        return module == ALONE[top]
     if top == "analysis":
         return module.startswith("jobs.commands.")
     if top in HEAVY or (top == "snnlib" and not imported.startswith(TORCH_FREE)):
@@ -100,7 +113,7 @@ def test_the_command_line_starts_light() -> None:
     )
     loaded = set(done.stdout.split())
     assert "jobs.cli" in loaded
-    assert not loaded & {"torch", "pandas", "pyarrow", "submitit", "pydantic", "numpy"}
+    assert not loaded & {"torch", "pandas", "pyarrow", "submitit", "pydantic", "numpy", "rich"}
 
 
 def test_the_room_has_no_junk_drawer() -> None:

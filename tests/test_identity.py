@@ -157,6 +157,7 @@ def test_resources_never_enter_an_id() -> None:
     ("other", "is_same"),
     [
         (Evaluation(batch=32), True),
+        (Evaluation(save_examples=8), True),
         (Evaluation(seed=1), False),
         (Evaluation(samples=10), False),
         (Evaluation(split="validation"), False),

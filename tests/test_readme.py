@@ -25,6 +25,14 @@ def test_its_layer_table_fits() -> None:
     assert cell.training.model.name == "layers"
 
 
+def test_its_transfer_attacks_are_read() -> None:
+    attacks = "".join(f"    {line}\n" for line in blocks("yaml")[2].splitlines())
+    text = f'version: 1\nname: own\ncells:\n  - dataset: digits\n{attacks}    epsilons: ["8/255"]\n'
+    entry = "    model: {name: small, neuron: lif}\n    regime: clean\n"
+    (cell,) = parse(f"{text}{entry}".encode(), "README.md").cells
+    assert [source.training.seed for source in cell.sources] == [7, 0]
+
+
 def test_its_example_runs() -> None:
     found: dict[str, Any] = {}
     exec(blocks("python")[1], found)
@@ -35,7 +43,7 @@ def test_its_site_file_is_read(tmp_path: Path) -> None:
     from jobs.dispatch.site import load
 
     path = tmp_path / "site.yaml"
-    path.write_text(blocks("yaml")[2])
+    path.write_text(blocks("yaml")[-1])
     site = load({"SPIKEGRID_SITE": str(path)})
     assert site.profile("small").array_parallelism == 20
 

@@ -1,18 +1,25 @@
 """Records: counts, masks, and names that vouch for content."""
 
+import random
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
-from jobs import records
+from jobs import files, records
+from jobs.breaks import Breaks
 from jobs.errors import CorruptFile
 from jobs.layout import CellFiles
+from jobs.records import Record, Row
 from tests.examples import cell, record
 
 ONE = cell()
 FGSM_ID = list(ONE.attack_ids)[1]
+OLDER = Path(__file__).parent / "data" / "records"
+SUITE = ("apgd", "square")
+FELL = Breaks(step=(3, 20, 5000), member=(0, 0, 1), linf=0.09, l2=2.5)
 
 
 @pytest.mark.parametrize("total", [0, 1, 7, 8, 9, 400])
@@ -62,3 +69,83 @@ def test_a_torn_record_is_left_out(tmp_path: Path) -> None:
 def test_row_keys() -> None:
     found = records.rows_of([record(ONE, FGSM_ID)])
     assert found == {f"{FGSM_ID}@2/255", f"{FGSM_ID}@8/255"}
+
+
+def told(fell: Breaks | None = FELL, members: tuple[str, ...] = SUITE) -> Record:
+    """A record of a suite that says how samples fell at its first radius."""
+    plain = record(ONE, FGSM_ID)
+    first, second = plain.rows
+    return replace(plain, members=members, rows=(replace(first, breaks=fell), second))
+
+
+def test_how_samples_fell_is_read_as_written(tmp_path: Path) -> None:
+    path = records.write(CellFiles(tmp_path), told())
+    assert records.read(path) == told()
+    assert records.read_rows(str(path)) == {f"{FGSM_ID}@2/255", f"{FGSM_ID}@8/255"}
+
+
+@pytest.mark.parametrize(
+    ("fell", "error"),
+    [
+        (replace(FELL, step=(3, 20)), "2 numbers for 3 broken samples"),
+        (replace(FELL, member=(0, 0, 2)), "member 2 broke a sample, there are 2"),
+        (replace(FELL, linf=-1.0), "the sum of linf norms is -1"),
+    ],
+)
+def test_how_samples_fell_must_agree_with_the_counts(
+    tmp_path: Path, fell: Breaks, error: str
+) -> None:
+    path = records.write(CellFiles(tmp_path), told(fell))
+    with pytest.raises(CorruptFile, match=error):
+        records.read(path)
+
+
+def test_damage_that_the_name_vouches_for_is_noticed(tmp_path: Path) -> None:
+    data = records.encode(told()).replace(b'"breaks":"', b'"breaks":"AAAA')
+    path = tmp_path / f"{FGSM_ID}-{records.content_hash(data)}.json"
+    path.write_bytes(data)
+    with pytest.raises(CorruptFile, match="how samples fell is damaged"):
+        records.read(path)
+
+
+def test_a_record_of_an_older_version_is_read_for_ever() -> None:
+    (path,) = OLDER.iterdir()
+    found = records.read(path)
+    assert found == record(ONE, FGSM_ID)
+    assert [row.breaks for row in found.rows] == [None, None]
+    assert records.encode(found) == path.read_bytes()
+
+
+@pytest.mark.parametrize("steps", [(7,), range(1, 101), range(1, 5001)], ids=len)
+def test_a_record_of_ten_thousand_samples_stays_small(steps: Sequence[int]) -> None:
+    draw, total = random.Random(0), 10_000
+    rows = []
+    for level in range(1, 11):
+        broken = total * level // 10  # up to all of them
+        step = tuple(draw.choice(steps) for _ in range(broken))
+        member = tuple(draw.randrange(40) for _ in range(broken))
+        fell = Breaks(step=step, member=member, linf=1.0, l2=1.0)
+        mask = tuple(n >= broken for n in range(total))
+        row = Row(epsilon=Fraction(level, 255), correct=sum(mask), total=total, mask=mask,
+                  zero_gradient=0, breaks=fell)  # fmt: skip
+        rows.append(row)
+    suite = replace(told(), rows=tuple(rows), members=tuple(map(str, range(40))))
+    assert len(records.encode(suite)) < 300_000
+
+
+def test_examples_stand_before_the_record_that_names_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    whole = files.create
+
+    def create(path: Path, data: bytes) -> bool:
+        written.append(path.name)
+        return whole(path, data)
+
+    monkeypatch.setattr(files, "create", create)
+    path = records.write(CellFiles(tmp_path), record(ONE, FGSM_ID), b"tensors")
+    beside = CellFiles(tmp_path).examples(path.name)
+    assert written == [beside.name, path.name]
+    assert beside.read_bytes() == b"tensors"
+    assert records.names(CellFiles(tmp_path)) == [path.name]

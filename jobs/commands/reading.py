@@ -10,16 +10,15 @@ from typing import Any
 
 from jobs import attempts, files, identity, processes, records
 from jobs.attempts import Attempt
-from jobs.commands import context
-from jobs.commands.context import STATUS_AGE_S, View, command
+from jobs.commands import context, standing
+from jobs.commands.context import STATUS_AGE_S, command
 from jobs.console import Console
 from jobs.dispatch import ledger, unclaimed
 from jobs.errors import UsageError
 from jobs.expand import systems
 from jobs.expand.cell import Cell
-from jobs.planning import finding, groups, stage_story, views
+from jobs.planning import finding, row_story, stage_story, views
 from jobs.planning.finding import Place
-from jobs.planning.plan import SENT
 from jobs.running import partial
 from jobs.upkeep import tombstones
 from jobs.upkeep.tombstones import Grave
@@ -35,80 +34,19 @@ def status(args: Namespace, console: Console) -> int:
         view = context.view(where, manifest, args, max_age=STATUS_AGE_S)
         if where.root.path.exists():
             view.save()
-        code = max(code, _code(view))
+        code = max(code, standing.exit_code(view))
         if args.json:
-            documents.append(_document(view))
+            documents.append(standing.document(view))
             continue
         console.data(f"{manifest.name} · {where.root.path}")
+        follow = standing.next_command(where, view, args.manifest)
         if args.by:
-            lines = _grouped(where, view, args.by)
-            console.data([*lines, f"next: {_next(where, view, args.manifest)}"])
+            console.data([*standing.grouped(where, view, args.by), f"next: {follow}"])
         else:
-            console.data(_status_lines(where, view, args.manifest))
+            console.data(standing.lines(where, view, follow, console.width))
     if args.json:
         console.json({"manifests": documents})
     return code if args.exit_code else 0
-
-
-def _grouped(where: Place, view: View, by: str) -> list[str]:
-    """Cells by state, or failures by cause or node."""
-
-    def log(cause: groups.Cause) -> str:
-        attempt = where.root.cell(cause.training_id).attempt(cause.attempt.number)
-        tail = attempts.tail(attempt) if cause.attempt.claimed else []
-        return tail[-1] if tail else ""
-
-    match by:
-        case "error":
-            return groups.by_error(view.items, view.seen.known, log)
-        case "node":
-            return groups.by_node(view.items, view.seen.known)
-        case _:
-            return groups.by_state(view.items)
-
-
-def _code(view: View) -> int:
-    """1 if cells failed, else 4 if some are unfinished."""
-    if views.broken(view.items):
-        return 1
-    return 0 if views.finished(view.items) else 4
-
-
-def _document(view: View) -> dict[str, Any]:
-    answer = view.seen.answer
-    return {
-        "manifest": view.manifest.name,
-        "states": dict(views.summary(view.items)),
-        "scheduler_asked_at": answer.asked_at if answer else None,
-        "scheduler_reachable": answer.reachable if answer else None,
-        "cells": [views.as_data(i, view.last.get(i.cell.training_id)) for i in view.items],
-    }
-
-
-def _status_lines(where: Place, view: View, named: str | None) -> list[str]:
-    slurm = any(submission.cluster == "slurm" for submission in view.seen.found)
-    age = views.age(view.seen.answer, time.time(), needed=slurm)
-    if context.queue_is_missing(where, view):
-        age = "this machine's queue is not running (killed or rebooted?)"
-    follow = _next(where, view, named)
-    return views.status_text(view.items, view.last, age, follow)
-
-
-def _next(where: Place, view: View, named: str | None) -> str:
-    """The next useful command after a look at the cells."""
-    name = [named] if named else []
-    actions = {item.action for item in view.items}
-    broken = [i.cell for i in view.items if i.action == "give_up"]
-    if broken:
-        follow = command("logs", broken[0].training_id[:8])
-        return f"{follow} · mend the cause, then: {command('resume', *name, '--failed')}"
-    if "held" in actions:
-        return context.held_next(where, view, *name)
-    if actions & SENT or context.queue_is_missing(where, view):
-        return command("resume", *name)
-    if "wait" in actions:
-        return command("status", *name)
-    return command("collect") if views.finished(view.items) else command("resume", *name)
 
 
 def logs(args: Namespace, console: Console) -> int:
@@ -222,12 +160,12 @@ def _story(where: Place, cell: Cell) -> dict[str, Any]:
                 "attack": record.attack["name"],
                 "attack_id": record.attack_id,
                 "faithful": systems.of_result(spec, record.attack),
-                "space": record.attack.get("space"),
-                "surrogate": views.flat(record.attack.get("surrogate")),
+                **_how(record.attack),
                 "epsilon": str(row.epsilon),
                 "correct": row.correct,
                 "total": row.total,
                 "zero_gradient": row.zero_gradient,
+                **row_story.told(paths, path, record, row),
                 "promise": record.measured.get("promise"),
                 "record": path.name,
             }
@@ -236,6 +174,15 @@ def _story(where: Place, cell: Cell) -> dict[str, Any]:
         ],
         "stages": stage_story.told(paths),
     }
+
+
+def _how(attack: dict[str, Any]) -> dict[str, Any]:
+    """Space and surrogate of an attack; of a transfer those on its source, and which that is."""
+    climb = attack["attack"] if attack["name"] == "transfer" else attack
+    found = {"space": climb.get("space"), "surrogate": views.flat(climb.get("surrogate"))}
+    if climb is attack:
+        return found
+    return {**found, "source": attack["source"], "climb": climb["name"]}
 
 
 def _story_lines(story: dict[str, Any]) -> list[str]:
@@ -263,9 +210,11 @@ def _story_lines(story: dict[str, Any]) -> list[str]:
         )
     lines += map(_invalidated, story["invalidated"])
     rows = sorted(story["rows"], key=_order)
-    lines += [f"  {views.row_text(row)}" for row in rows]
+    wide = max((len(row["attack"]) for row in rows), default=0)
+    lines += [f"  {views.row_text(row, wide)}{row_story.text(row)}" for row in rows]
     if rows:
         lines.append("  [95 % Wilson interval over samples]")
+    lines += row_story.examples(rows)
     lines += map(stage_story.text, story["stages"])
     return [*lines, f"next: {command('logs', story['training_id'][:8])}"]
 

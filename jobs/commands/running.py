@@ -2,6 +2,7 @@
 
 import tempfile
 from argparse import Namespace
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from jobs.dispatch import sending
 from jobs.dispatch.sending import Options
 from jobs.errors import EnvironmentFault, UsageError
 from jobs.expand.cell import Cell, Manifest
-from jobs.layout import RunRoot
+from jobs.layout import CellFiles, RunRoot
 from jobs.planning import finding, recall, views
 from jobs.planning.finding import Place
 from jobs.planning.plan import Planned
@@ -53,7 +54,7 @@ def _shortened(cell: Cell, epochs: int | None, samples: int | None) -> Cell:
 
 
 def _lend_parents(where: Place, scratch: Place, cell: Cell) -> None:
-    """Let a scratch run start from parents that are trained in the real run root."""
+    """Let a scratch run use the parents, and the sources of attacks, of the real run root."""
     for parent in {parent.cell.training_id: parent.cell for parent in cell.parents}.values():
         own = where.root.cell(parent.training_id)
         if not own.training.exists():
@@ -61,8 +62,16 @@ def _lend_parents(where: Place, scratch: Place, cell: Cell) -> None:
                 f"{cell.label}: its parent {parent.label} is not trained yet; "
                 f"run that first: {command('run', parent.label)}"
             )
-        lent = scratch.root.cell(parent.training_id).folder
-        lent.parent.mkdir(parents=True, exist_ok=True)
+        _lend(scratch, own)
+    for source in cell.sources:
+        if (own := where.root.cell(source.training_id)).training.exists():
+            _lend(scratch, own)
+
+
+def _lend(scratch: Place, own: CellFiles) -> None:
+    lent = scratch.root.cell(own.folder.name).folder
+    lent.parent.mkdir(parents=True, exist_ok=True)
+    if not lent.exists():
         lent.symlink_to(own.folder)
 
 
@@ -105,13 +114,28 @@ def demo(args: Namespace, console: Console) -> int:
     code = wait(where, manifest, args, console, follow=None)
     if code:
         return code
-    collect_and_show(where, [where.root.path], console, picture={c.training_id for c in view.cells})
+    masked = [cell for cell in view.cells if cell.stages]  # those that the audit is shown on
+    drawn = {cell.training_id for cell in view.cells} - {cell.training_id for cell in masked}
+    collect_and_show(where, [where.root.path], console, picture=drawn)
+    _show_masking(where, {cell.training_id for cell in masked}, console)
     console.data(
         [
             "next:",
             f"  {command('show', view.cells[0].label)}  # one cell's story",
+            f"  {command('show', masked[-1].label)}  # the one with the gap: its audit names every sign",
             f"  {command('plan', 'quickstart')}  # nothing is left to do: add an epsilon and look again",
             f"  {command('submit', 'my.yaml')}  # your own manifest; start from manifests/quickstart.yaml",
         ]
     )
     return 0
+
+
+def _show_masking(where: Place, trainings: Collection[str], console: Console) -> None:
+    """Say what attacks along another gradient than the network's own claim too much."""
+    from analysis.masking import gap_lines  # pandas, only where it is used
+    from analysis.tables import load
+
+    results = load("results", where.root.path)
+    lines = list(gap_lines(results[results["training_id"].isin(list(trainings))]))
+    if lines:
+        console.data(["gradient masking, found by attacking along the whole gradient:", *lines])

@@ -18,7 +18,7 @@ from jobs.dispatch.site import Profile
 from jobs.dispatch.slurm_text import Limits
 from jobs.errors import EnvironmentFault, UsageError
 from jobs.expand.cell import Manifest
-from jobs.planning import finding, request, views
+from jobs.planning import cautions, finding, request, views
 from jobs.planning.finding import Place
 from jobs.planning.plan import SENT
 
@@ -50,14 +50,14 @@ def plan(args: Namespace, console: Console) -> int:
 def submit(args: Namespace, console: Console) -> int:
     """Plan with a fresh scheduler answer, and send."""
     where = context.place(args)
-    return _submit(where, finding.manifest(args.manifest, where.root), args, console)
+    return send_missing(where, finding.manifest(args.manifest, where.root), args, console)
 
 
 def resume(args: Namespace, console: Console) -> int:
     """Submit everything that is unfinished again."""
     where = context.place(args)
     chosen = context.manifests(where, args.manifest)
-    return max(_submit(where, manifest, args, console) for manifest in chosen)
+    return max(send_missing(where, manifest, args, console) for manifest in chosen)
 
 
 def cancel(args: Namespace, console: Console) -> int:
@@ -119,7 +119,7 @@ def _described(view: View, where: Place, options: Options) -> list[str]:
     prefix = ledger.job_prefix(where.root)
     text = views.plan_text(view.manifest.name, view.items, made, requested(prefix), details)
     older = codes.told(where.root, options.codes)
-    return [*text, *views.notes(view.items), *older]
+    return [*text, *views.notes(view.items), *cautions.notes(view.items), *older]
 
 
 def _limits(limits: Limits, profile: Profile) -> str:
@@ -130,7 +130,8 @@ def _limits(limits: Limits, profile: Profile) -> str:
     return ", ".join([*words, f"MaxJobCount {limits.max_job_count:,}"])
 
 
-def _submit(where: Place, manifest: Manifest, args: Namespace, console: Console) -> int:
+def send_missing(where: Place, manifest: Manifest, args: Namespace, console: Console) -> int:
+    """Send what is missing of a manifest, as the flags of `submit` say; the exit code."""
     retry_failed = getattr(args, "failed", False)
     max_age = None if args.dry_run else 0.0
     chosen = context.cluster(where, manifest.name, args)
@@ -179,7 +180,7 @@ def _submit(where: Place, manifest: Manifest, args: Namespace, console: Console)
     if args.wait or chosen == "debug":
         code = wait(where, view.manifest, args, console)
         # children of what was just trained can go now; nothing else is tried again here
-        return _submit(where, manifest, args, console) if _freed(where, view, args) else code
+        return send_missing(where, manifest, args, console) if _freed(where, view, args) else code
     held = any(item.action == "held" for item in view.items)
     name = args.manifest or manifest.name
     follow = context.held_next(where, view, name) if held else command("status", name)
@@ -222,6 +223,7 @@ def _release(where: Place, manifest: Manifest) -> int:
 def _freed(where: Place, before: View, args: Namespace) -> bool:
     """Whether cells that had to wait for another of this manifest can be sent now."""
     held = {i.cell.number for i in before.items if i.action in {"blocked", "wait"}}
+    held |= {cell.number for cell in cautions.hasty(before.items)}
     after = context.view(where, before.manifest, args, max_age=0.0)
     return any(i.action in SENT and i.cell.number in held and i.step == 0 for i in after.items)
 

@@ -1,26 +1,85 @@
 """collect: records become parquet tables, a summary and a picture."""
 
+import time
 from argparse import Namespace
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jobs.commands import context
 from jobs.commands.context import command
 from jobs.console import Console
+from jobs.errors import UsageError
 from jobs.planning.finding import Place
+
+if TYPE_CHECKING:
+    from analysis.collect import Collected
+
+
+WATCH_S = 10.0
+"""Seconds between two looks at least; longer where a look takes long, so that it costs little."""
+
+_SHARE = 20
+"""How many times longer than a look the pause after it is."""
 
 
 def collect(args: Namespace, console: Console) -> int:
     """Collect one or several run roots into the tables of the first."""
+    if args.watch and args.json:
+        raise UsageError("--watch --json: one document never ends; leave one of them out")
     roots = [Path(root).expanduser().absolute() for root in args.roots or []]
     args.root = str(roots[0]) if roots else None
     where = context.place(args)
-    collected = collect_and_show(where, roots or [where.root.path], console, quiet=args.json)
+    roots = roots or [where.root.path]
+    if args.watch:
+        return _watch(roots, console)
+    collected = collect_and_show(where, roots, console, quiet=args.json)
     if args.json:
         console.json(collected)
     else:
         console.data(f"next: {command('status')}")
     return 0
+
+
+def _watch(roots: Sequence[Path], console: Console) -> int:
+    """Collect again whenever something new is there, until Ctrl-C."""
+    from analysis.collect import NothingYet
+    from analysis.summary_text import collected_text
+
+    said: set[str] = set()
+    first = True
+    try:
+        while True:
+            began = time.monotonic()
+            try:
+                collected = _collected(roots, console, said)
+                if first or collected.changed:
+                    console.data(collected_text(collected).split("\n"))
+                first = False
+            except NothingYet:
+                console.progress("no cell has been started yet")
+            time.sleep(max(WATCH_S, _SHARE * (time.monotonic() - began)))
+    except KeyboardInterrupt:
+        console.note(f"stopped watching; the tables are whole\nnext: {command('status')}")
+        return 130
+
+
+def _collected(roots: Sequence[Path], console: Console, said: set[str]) -> "Collected":
+    """Collect, and say what was left out unless it was said before."""
+    from analysis import collect as tables  # pandas and pyarrow, only where they are used
+
+    def report(what: str, done: int, total: int) -> None:
+        console.progress(f"{what} {done:,} of {total:,}")
+
+    collected = tables.collect(list(roots), progress=report if console.live else None)
+    console.done()
+    lines = [f"warning: {warning}" for warning in collected.warnings]
+    lines += [f"left out: {line}" for line in collected.invalid]
+    for line in lines:
+        if line not in said:
+            console.note(line)
+    said.update(lines)
+    return collected
 
 
 def collect_and_show(
@@ -32,20 +91,11 @@ def collect_and_show(
     quiet: bool = False,
 ) -> dict[str, object]:
     """Write the tables and print what they hold; draw the curves of the trainings in `picture`."""
-    from analysis import collect as tables  # pandas and pyarrow, only where they are used
     from analysis.curves import plot_curves
     from analysis.summary_text import collected_text
     from analysis.tables import load
 
-    def report(what: str, done: int, total: int) -> None:
-        console.progress(f"{what} {done:,} of {total:,}")
-
-    collected = tables.collect(list(roots), progress=report if console.live else None)
-    console.done()
-    for warning in collected.warnings:
-        console.note(f"warning: {warning}")
-    for line in collected.invalid:
-        console.note(f"left out: {line}")
+    collected = _collected(roots, console, set())
     if not quiet:
         console.data(collected_text(collected).split("\n"))
     if picture:

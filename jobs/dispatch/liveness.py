@@ -3,6 +3,7 @@
 The terminal rule: a job is over when the controller has no live record of it. Silence is unknown.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -18,6 +19,8 @@ from jobs.errors import CorruptFile
 from jobs.layout import RunRoot
 from jobs.planning.plan import Live, Progress, exhausted
 
+SETTLED_S = 120.0
+"""Longest that a listing of a network filesystem may lag, twice over."""
 _OVER = frozenset({"completed", "failed", "out_of_memory", "cancelled", "fenced"})
 """Ends after which the job that made the attempt does not try the cell again, unless it may mend."""
 _NONE: Mapping[int, Sequence[Hold]] = MappingProxyType({})
@@ -253,6 +256,12 @@ def closed(root: RunRoot) -> frozenset[int]:
     return frozenset(next(files.read_lines(root.closed), {}).get("closed", ()))
 
 
+def settled(root: RunRoot, now: float) -> frozenset[int]:
+    """Those that were over so long ago that every listing shows what their jobs wrote."""
+    told = next(files.read_lines(root.closed), {}).get("at", {})
+    return frozenset(n for n in closed(root) if now - told.get(str(n), -math.inf) > SETTLED_S)
+
+
 def deadly(root: RunRoot) -> frozenset[int]:
     """Numbers of closed submissions of which jobs ended before they claimed a cell."""
     return frozenset(next(files.read_lines(root.closed), {}).get("unclaimed", ()))
@@ -281,8 +290,8 @@ def _waits(submission: Submission, holds: Sequence[Hold]) -> bool:
     return any(why in words and task not in submission.cancelled for task, why in skipped)
 
 
-def close(root: RunRoot, over: Sequence[Submission], answer: Answer | None) -> None:
-    """Remember that submissions are over, and what the scheduler last said of them.
+def close(root: RunRoot, over: Sequence[Submission], answer: Answer | None, now: float) -> None:
+    """Remember that submissions are over, since when, and what the scheduler last said of them.
 
     SLURM forgets a job minutes after its end where it keeps no accounts.
     """
@@ -295,7 +304,12 @@ def close(root: RunRoot, over: Sequence[Submission], answer: Answer | None) -> N
     dead = deadly(root).union(
         one.number for one in over if root.submission(one.number).unclaimed(1).exists()
     )
-    content = {"closed": sorted(closed(root) | {s.number for s in over}), "unclaimed": sorted(dead)}
+    told = next(files.read_lines(root.closed), {}).get("at", {})
+    content = {
+        "closed": sorted(closed(root) | {s.number for s in over}),
+        "unclaimed": sorted(dead),
+        "at": {**{str(s.number): now for s in over}, **told},
+    }
     files.replace(root.closed, files.dumps(content))
 
 

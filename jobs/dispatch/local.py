@@ -24,7 +24,7 @@ from jobs.errors import CorruptFile, SpikegridError
 from jobs.expand.blocks import Resources
 from jobs.identity import restore_as
 from jobs.layout import RunRoot
-from jobs.planning.request import parents
+from jobs.planning.request import parents, sources
 
 POLL_S = 0.2
 CANCEL_GRACE_S = 120.0
@@ -188,14 +188,18 @@ class Queue:
         return free
 
     def _parents(self, submission: Submission, task: int) -> frozenset[str]:
-        """Trainings that the cells of a task descend from; empty for those sent without parents."""
+        """Trainings that the cells of a task wait for; empty for those sent without parents."""
         key = (submission.number, task)
         if key not in self.parents:
             chunk = submission.parameters["chunks"][submission.chunk_of(task).number]
             orders = []
             if chunk.get("generation"):
                 orders = ledger.task_line(self.root.submission(submission.number), task)["cells"]
-            self.parents[key] = frozenset(p for o in orders for p, _ in parents(o["spec"]))
+            trained = [o for o in orders if self.root.cell(o["training_id"]).training.exists()]
+            # an untrained cell does not wait for the sources of its attacks
+            climbed = [source for o in trained for source in sources(o).values()]
+            own = [parent for o in orders for parent, _ in parents(o["spec"])]
+            self.parents[key] = frozenset([*own, *climbed])
         return self.parents[key]
 
     def _look(self, submission: Submission) -> list[int]:

@@ -47,6 +47,7 @@ class Options:
         echo: is given the logs of what runs in the foreground.
         canary: one job goes first, and the others only once its cell is recorded.
         codes: training id → hash of the code that it goes on with, if not that of the checkout.
+        source: path of the manifest that the user knows, if it was read from a copy.
     """
 
     cluster: Cluster
@@ -57,6 +58,7 @@ class Options:
     echo: Callable[[str], None] = unheard
     canary: bool = False
     codes: Mapping[str, str] = field(default_factory=dict)
+    source: str = ""
 
 
 def described(
@@ -179,13 +181,14 @@ def send(
         return None
     header = {
         "manifest": manifest.name,
-        "source": str(Path(manifest.source).resolve()),
+        "source": options.source or str(Path(manifest.source).resolve()),
         "cluster": options.cluster,
         "at": time.time(),
         "code": snapshot.take(root),
         "codes": sorted({order["code"] for t in made for order in t.cells if "code" in order}),
         "commit": snapshot.commit(),
         "data": options.data,
+        "sinks": [*site.sinks],
         "max_parallel": options.max_parallel,
         "python": options.python,
         "before": _running_parents(items, seen),
@@ -211,7 +214,7 @@ def send(
 
 def _running_parents(items: Sequence[Planned], seen: Situation) -> list[str]:
     """Jobs of earlier submissions that hold parents of what is sent along."""
-    parents = [p.cell.training_id for i in items if i.follows for p in i.cell.parents]
+    parents = [awaited for i in items if i.follows for awaited in i.awaits]
     jobs = [seen.holders[key].job for key in parents if key in seen.holders]
     return sorted({job.removeprefix("job ") for job in jobs if job.startswith("job ")})
 

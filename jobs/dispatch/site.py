@@ -11,7 +11,7 @@ import difflib
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import yaml
 
 VARIABLE = "SPIKEGRID_SITE"
+SINKS_VARIABLE = "SPIKEGRID_SINKS"
+SINKS = ("tensorboard", "wandb")
+"""Where metrics can go besides metrics.jsonl (`jobs.running.sinks`)."""
 DEFAULT = "default"
 """Name of the profile that is used where a manifest names none."""
 
@@ -91,6 +94,7 @@ class Site:
         data: the folder of datasets, likewise.
         python: the interpreter of jobs on the nodes.
         profiles: by name.
+        sinks: where metrics go besides metrics.jsonl.
         source: the file; None if there is none.
     """
 
@@ -98,6 +102,7 @@ class Site:
     data: str | None = None
     python: str | None = None
     profiles: Mapping[str, Profile] = field(default_factory=dict)
+    sinks: tuple[str, ...] = ()
     source: Path | None = None
 
     def profile(self, name: str | None) -> Profile:
@@ -125,13 +130,24 @@ def path(env: Mapping[str, str]) -> Path | None:
 
 
 def load(env: Mapping[str, str]) -> Site:
-    """Read site.yaml; an absent one is empty.
+    """Read site.yaml; an absent one is empty. $SPIKEGRID_SINKS, even empty, comes before its `sinks`.
 
     Raises:
         UsageError: $SPIKEGRID_SITE names no file, or something in it is wrong; all problems with
             line and column.
         EnvironmentFault: others could have written it.
     """
+    found = _read(env)
+    if SINKS_VARIABLE not in env:
+        return found
+    words = [word.strip() for word in env[SINKS_VARIABLE].split(",")]
+    chosen = tuple(dict.fromkeys(filter(None, words)))
+    if wrong := [word for word in chosen if word not in SINKS]:
+        raise UsageError(f"${SINKS_VARIABLE}: {wrong[0]!r} is no sink{_choices(wrong[0], SINKS)}")
+    return replace(found, sinks=chosen)
+
+
+def _read(env: Mapping[str, str]) -> Site:
     source = path(env)
     if source is None or (not source.exists() and not env.get(VARIABLE)):
         return Site()
@@ -188,15 +204,16 @@ class _Reader:
             raise UsageError(f"{self._source}{place}: not YAML: {reason}") from error
         if node is None:
             return Site(source=self._source)
-        found = self._mapping(node, "", (*_PATHS, "profiles"))
+        found = self._mapping(node, "", (*_PATHS, "profiles", "sinks"))
         places = {key: self._path(found[key], key) for key in _PATHS if key in found}
         profiles = {}
         if "profiles" in found:
             named = self._mapping(found["profiles"], "profiles", None)
             profiles = {name: self._profile(n, f"profiles.{name}") for name, n in named.items()}
+        sinks = self._sinks(found["sinks"]) if "sinks" in found else ()
         if self._problems:
             raise UsageError("\n".join(self._problems))
-        return Site(**places, profiles=profiles, source=self._source)
+        return Site(**places, profiles=profiles, sinks=sinks, source=self._source)
 
     def _wrong(self, node: yaml.Node, key: str, message: str) -> None:
         mark = node.start_mark
@@ -275,6 +292,18 @@ class _Reader:
             if line is not None and not line.isprintable():
                 self._wrong(item, key, f"{line[:80]!r}: one line each, without control characters")
         return tuple(line for line in lines if line is not None)
+
+    def _sinks(self, node: yaml.Node) -> tuple[str, ...]:
+        import yaml
+
+        if not isinstance(node, yaml.SequenceNode):
+            self._wrong(node, "sinks", f"expected a list of {', '.join(SINKS)}")
+            return ()
+        for i, item in enumerate(node.value):
+            if item.value not in SINKS:
+                text = f"{str(item.value)[:80]!r} is no sink{_choices(str(item.value), SINKS)}"
+                self._wrong(item, f"sinks.{i}", text)
+        return tuple(dict.fromkeys(str(item.value) for item in node.value))
 
     def _path(self, node: yaml.Node, key: str) -> str | None:
         text = self._scalar(node, key, "a path")

@@ -79,14 +79,17 @@ class Payload:
 
 
 def _send_the_rest(paths: SubmissionFiles, task: int, job: str) -> None:
-    """Send chunks that wait; whatever goes wrong with them is no fault of the task that ended."""
+    """Send what waits and what is due again; what goes wrong with it is no fault of this task."""
     if shutil.which("sbatch") is None:
         return
+    from jobs.dispatch import onward  # planning, which a task needs at its end only
+
     try:
         queueing.go_on(paths, task, job, send_slurm)
+        onward.send_due(paths, time.time())
     except Exception as error:
         words = " · ".join(str(error).splitlines())
-        sys.stderr.write(f"what waits in {paths.folder} was not sent: {words}\n")
+        sys.stderr.write(f"what is left of {paths.folder} was not sent: {words}\n")
 
 
 def send_slurm(paths: SubmissionFiles, array: Array) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from snnlib.spec.attack import AttackName
+from snnlib.spec.attack import AttackName, SuiteName
 from snnlib.spec.values import Epsilon, PositiveInt, PositiveReal, Real, Spec
 
 
@@ -53,7 +53,7 @@ class Reference(Spec):
     """
 
     where: dict[str, Any]
-    attack: AttackName | Literal["clean"]
+    attack: AttackName | SuiteName | Literal["clean"]
     epsilon: Epsilon
     value: Real
     source: str

@@ -1,7 +1,8 @@
 """From drafts to cells: numbers, labels, training specs, and parents before their children."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from jobs import identity
 from jobs.expand.blocks import Resources
@@ -9,11 +10,16 @@ from jobs.expand.cell import Cell, Parent
 from jobs.expand.grid import Draft, Expansion
 from jobs.expand.labels import Recipe, stems
 from jobs.expand.messages import Findings
-from jobs.expand.parents import Family, Network
+from jobs.expand.parents import Family, Network, Source
 from jobs.expand.parts import NETWORK, Part
+from snnlib.spec.attack import Attack, Transfer
 from snnlib.spec.stage import Stage
 from snnlib.spec.training import TrainingSpec
 
+_WHITE_BOX = (
+    "source and target are one network, which is a white-box attack: write the inner attack alone, "
+    "or replace a key here; to pair seeds (this cell has {seed}), put seed and attacks into 'zip'"
+)
 ResourcesOf = Callable[[Callable[[str], Part]], Resources]
 
 
@@ -39,6 +45,9 @@ class Builder:
         self._cells: dict[int, Cell] = {}
         self._orphans: dict[tuple[Network, int], Cell] = {}
         self._stages: dict[Network, list[Stage]] = {}
+        self._sources: dict[tuple[Part, ...], dict[int, Source]] = {}
+        self._sources_made: dict[tuple[Network, int], Cell] = {}
+        self._made: dict[tuple[Attack, ...], tuple[Attack, ...]] = {}
 
     def build(self) -> tuple[Cell, ...]:
         """All cells; empty after a problem."""
@@ -48,6 +57,8 @@ class Builder:
                 network = self.family.network(draft)
                 if network is not None:
                     self._recipes[key] = self._recipe(network, draft)
+                    self._sources[key] = self._climbed(draft)
+            self._check_sources(draft)
         if self.findings:
             return ()
         for number, draft in enumerate(self.drafts):
@@ -55,6 +66,22 @@ class Builder:
             self._first.setdefault((network, draft.parts[-1].value), number)
         self._name()
         return tuple([self._cell(number) for number in range(len(self.drafts))])
+
+    def _climbed(self, draft: Draft) -> dict[int, Source]:
+        """What the transfer attacks of a cell climb on, by their places in the list."""
+        attacks = draft.part("attacks").value
+        places = [n for n, attack in enumerate(attacks) if isinstance(attack, Transfer)]
+        found = {place: self.family.source(draft, place) for place in places}
+        return {place: source for place, source in found.items() if source is not None}
+
+    def _check_sources(self, draft: Draft) -> None:
+        """A network attacked by way of itself is no transfer."""
+        key = draft.parts[:-1]
+        for source in self._sources.get(key, {}).values():
+            seed = draft.parts[-1].value if source.seed is None else source.seed.value
+            same = source.network is self._recipes[key].network and seed == draft.parts[-1].value
+            if same and source.file is None:
+                self.findings.add(source.mark, _WHITE_BOX.format(seed=seed))
 
     def _recipe(self, network: Network, draft: Draft) -> Recipe:
         heads = ("attacks", "epsilons", "evaluation", "stages")
@@ -66,8 +93,9 @@ class Builder:
         """Labels without the seed, for cells and for parents that are none."""
         recipes = list(self._same.values())
         trained = {recipe.network: None for recipe in recipes}
-        for network in list(trained):
-            for ancestor in _ancestors(network):
+        climbed = [s.network for sources in self._sources.values() for s in sources.values()]
+        for network in [*trained, *climbed]:
+            for ancestor in (*_ancestors(network), network):
                 if ancestor not in trained:
                     trained[ancestor] = None
                     recipes.append(Recipe(ancestor))
@@ -90,15 +118,58 @@ class Builder:
             number=number,
             label=f"{self._stems[recipe]}/s{seed.value}",
             training=_training(recipe.network, seed.value, parents),
-            attacks=recipe.attacks,
+            attacks=self._attacks(draft),
             epsilons=recipe.epsilons,
             evaluation=recipe.evaluation,
             resources=self.resources_of(draft.part),
             parents=parents,
             stages=self._wanted(recipe),
-            files=_files(recipe.network),
+            sources=self._source_cells(draft),
+            files=(*_files(recipe.network), *self._source_files(draft)),
         )
         return cell
+
+    def _attacks(self, draft: Draft) -> tuple[Attack, ...]:
+        """Attacks, each transfer with the training id or the hash of what it climbs on."""
+        attacks: tuple[Attack, ...] = draft.part("attacks").value
+        sources = self._sources[draft.parts[:-1]]
+        if not sources:
+            return attacks
+        made = list(attacks)
+        for place, source in sources.items():
+            if source.file is None:
+                named = self._bare(source.network, source.seed or draft.parts[-1]).training_id
+            else:
+                named = f"sha256:{source.file.sha256}"
+            attack = made[place]
+            assert isinstance(attack, Transfer)
+            made[place] = replace(attack, source=named)
+        # cells that climb on the same networks share the object, and with it the ids
+        return self._made.setdefault(tuple(made), tuple(made))
+
+    def _source_cells(self, draft: Draft) -> tuple[Cell, ...]:
+        """The trainings that its transfer attacks climb on."""
+        sources = self._sources[draft.parts[:-1]].values()
+        own = draft.parts[-1]
+        found = [self._bare(s.network, s.seed or own) for s in sources if s.file is None]
+        return tuple({cell.training_id: cell for cell in found}.values())
+
+    def _source_files(self, draft: Draft) -> tuple[tuple[str, str], ...]:
+        files = [s.file for s in self._sources[draft.parts[:-1]].values() if s.file is not None]
+        return tuple((file.sha256, file.path) for file in files)
+
+    def _bare(self, network: Network, seed: Part) -> Cell:
+        """A training as what transfer attacks climb on: neither it nor its parents know attacks.
+
+        Two cells may climb on each other, so none holds the other.
+        """
+        key = network, seed.value
+        if key not in self._sources_made:
+            parents = tuple(
+                Parent(cell=self._bare(p.network, seed), stage=p.stage) for p in _needs(network)
+            )
+            self._sources_made[key] = self._training_alone(network, seed, parents)
+        return self._sources_made[key]
 
     def _wanted(self, recipe: Recipe) -> tuple[Stage, ...]:
         """Stages: those that children need, then its own."""
@@ -106,25 +177,19 @@ class Builder:
         return (*needed, *(stage for stage in recipe.stages if stage not in needed))
 
     def _parents(self, network: Network, seed: Part) -> tuple[Parent, ...]:
-        found: list[Parent] = []
-        if network.parent is not None:
-            found.append(Parent(cell=self._ancestor(network.parent, seed)))
-        if network.source is not None:
-            source = self._ancestor(network.source, seed)
-            found += [Parent(cell=source, stage=stage) for stage in network.stages]
-        return tuple(found)
+        needs = _needs(network)
+        return tuple([Parent(cell=self._ancestor(n.network, seed), stage=n.stage) for n in needs])
 
     def _ancestor(self, network: Network, seed: Part) -> Cell:
         key = network, seed.value
         if key in self._first:
             return self._cell(self._first[key])
         if key not in self._orphans:
-            self._orphans[key] = self._orphan(network, seed)
+            self._orphans[key] = self._training_alone(network, seed, self._parents(network, seed))
         return self._orphans[key]
 
-    def _orphan(self, network: Network, seed: Part) -> Cell:
-        """A parent that no cell of the manifest trains."""
-        parents = self._parents(network, seed)
+    def _training_alone(self, network: Network, seed: Part, parents: tuple[Parent, ...]) -> Cell:
+        """A training that is computed and not evaluated."""
         parts = dict(zip(NETWORK, network.parts, strict=True), seed=seed, **self._absent)
         return Cell(
             number=-1,
@@ -135,6 +200,19 @@ class Builder:
             stages=tuple(self._stages.get(network, ())),
             files=_files(network),
         )
+
+
+class _Need(NamedTuple):
+    network: Network
+    stage: Stage | None
+
+
+def _needs(network: Network) -> list[_Need]:
+    """What a training needs of others."""
+    found = [] if network.parent is None else [_Need(network.parent, None)]
+    if network.source is not None:
+        found += [_Need(network.source, stage) for stage in network.stages]
+    return found
 
 
 def _ancestors(network: Network) -> Iterator[Network]:

@@ -5,7 +5,7 @@ Specifications are named for their types alone: who only looks need not wait for
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
@@ -69,7 +69,8 @@ class Cell:
         resources: shape of its job.
         parents: what must be there before its training can start.
         stages: what is computed of its network besides evaluations.
-        files: own files it starts from, {sha256: path}.
+        sources: trainings that its transfer attacks climb on; its own does not need them.
+        files: own files it starts from or is attacked by, {sha256: path}.
     """
 
     number: int
@@ -81,7 +82,12 @@ class Cell:
     resources: Resources = field(default_factory=_resources)
     parents: tuple[Parent, ...] = ()
     stages: tuple[Stage, ...] = ()
+    sources: tuple[Cell, ...] = ()
     files: tuple[tuple[str, str], ...] = ()
+
+    def as_ancestor(self) -> Cell:
+        """The same training as what others start from: computed, with its stages, not evaluated."""
+        return self if self.number < 0 else replace(self, number=-1)
 
     @cached_property
     def training_id(self) -> str:
@@ -94,6 +100,12 @@ class Cell:
         return next((parent.cell for parent in self.parents if parent.stage_id is None), None)
 
     @cached_property
+    def hardware(self) -> tuple[int, str]:
+        """Devices that a job of this cell holds, and their kind: "GPU" or "core"."""
+        shape = self.resources
+        return shape.nodes * shape.processes, "GPU" if shape.gpus_per_node else "core"
+
+    @cached_property
     def stage_ids(self) -> dict[str, Stage]:
         """Stage id → stage."""
         return {identity.stage_id(stage): stage for stage in self.stages}
@@ -102,6 +114,15 @@ class Cell:
     def wanted(self) -> tuple[str, ...]:
         """Keys of all that this cell wants recorded: rows, then stages."""
         return (*self.rows, *map(stage_key, self.stage_ids)) if self.stage_ids else self.rows
+
+    @cached_property
+    def source_of(self) -> dict[str, str]:
+        """Attack id → training id of the network it climbs on, for attacks that climb on one."""
+        if not self.sources:
+            return {}
+        known = {source.training_id for source in self.sources}
+        named = {key: getattr(attack, "source", "") for key, attack in self.attack_ids.items()}
+        return {key: source for key, source in named.items() if source in known}
 
     @property
     def attack_ids(self) -> dict[str, AnyAttack]:

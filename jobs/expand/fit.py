@@ -4,13 +4,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.expand import tensors
-from snnlib.spec.attack import APGD, FAB, Attack, AttackLoss, Blind, GradientAttack
+from snnlib.spec.attack import (
+    APGD,
+    FAB,
+    Attack,
+    AttackLoss,
+    AutoAttack,
+    Blind,
+    GradientAttack,
+    SpikingSuite,
+    Transfer,
+)
+from snnlib.spec.audit_attacks import judged
 from snnlib.spec.data import CLASSES, SHAPES, Dataset
-from snnlib.spec.encoder import Direct, Latency
+from snnlib.spec.encoder import Direct, Latency, Poisson
 from snnlib.spec.layers import Conv, LayerError, Linear, place
 from snnlib.spec.model import SMALLEST, HoSNN, LayerTable, Model, readout, table
 from snnlib.spec.neuron import NDS, TALIF
-from snnlib.spec.stage import GradientsStage, NDSStage, Stage
+from snnlib.spec.stage import AuditStage, GradientsStage, NDSStage, Stage
 from snnlib.spec.training import Regime, SRRegime, TradesRegime
 
 Misfit = tuple[str, str]
@@ -134,9 +145,11 @@ def stage(stage: Stage, model: Model) -> Iterator[Misfit]:
                 yield "", silent
         case GradientsStage():
             yield from _loss(stage.loss, model)
+        case AuditStage():
+            yield from attack(judged(stage), model)
 
 
-def _way_back(attack: GradientAttack | FAB, model: Model) -> Iterator[Misfit]:
+def _way_back(attack: GradientAttack | FAB | AutoAttack, model: Model) -> Iterator[Misfit]:
     """What of the attacker's surrogate and gradient rule does not fit the neurons."""
     if model.neuron.name == "relu":
         silent = "neuron relu has no spikes that a gradient must pass; write own"
@@ -178,14 +191,51 @@ def attack(attack: Attack, model: Model) -> Iterator[Misfit]:
                 "image; write pixel, or another encoder"
             ),
         )
-    if isinstance(attack, Blind):
+    if isinstance(attack, Blind | Transfer):
+        return
+    if not isinstance(attack, FAB):
+        yield from draws(attack.draws, model)
+    if isinstance(attack, SpikingSuite):
         return
     yield from _way_back(attack, model)
-    if isinstance(attack, FAB):
+    if isinstance(attack, FAB | AutoAttack):
         return
     yield from _loss(attack.loss, model)
     if isinstance(attack, APGD) and attack.targets is not None and attack.loss != "cross_entropy":
         yield "loss", "with 'targets' apgd climbs the targeted ratio of logits; leave 'loss' out"
+
+
+def draws(count: int, model: Model) -> Iterator[Misfit]:
+    """Why a mean over draws of noise has no meaning for a network."""
+    if count > 1 and not is_random(model):
+        name = model.encoder.name
+        yield "draws", f"nothing is random here: encoder '{name}' has no noise; leave 'draws' out"
+
+
+def is_random(model: Model) -> bool:
+    """Whether a trained network may answer one image in different ways."""
+    return isinstance(model.encoder, Poisson)
+
+
+def transfer(given: Transfer, source: Model) -> Iterator[Misfit]:
+    """What of a transfer attack has no meaning for the network that it climbs on."""
+    if given.space != "pixel":
+        message = "perturbs pixels, which is all that two networks share; leave 'space' out"
+        yield "attack.space", f"a transfer attack {message}"
+        return
+    for key, message in attack(given.attack, source):
+        yield f"attack.{key}", message
+
+
+def other_task(dataset: Dataset, source: Dataset) -> str:
+    """Why points found for one dataset mean nothing for another, or nothing."""
+    if source.name == dataset.name:
+        return ""
+    found, wanted = (
+        f"{_times(SHAPES[one.name])} with the {CLASSES[one.name]} classes of '{one.name}'"
+        for one in (source, dataset)
+    )
+    return f"the source learned images of {found}, this cell has {wanted}"
 
 
 def regime(regime: Regime, model: Model) -> Iterator[Misfit]:
@@ -222,6 +272,8 @@ def _trades(regime: TradesRegime) -> Iterator[Misfit]:
         yield "loss", message
     if regime.attack.loss != "cross_entropy":
         yield "attack.loss", "the inner attack of trades raises the divergence; leave 'loss' out"
+    if regime.attack.draws != 1:
+        yield "attack.draws", "the inner attack of trades takes one draw; leave 'draws' out"
     if regime.attack.restarts != 1:
         yield "attack.restarts", "the inner attack of trades starts once; leave 'restarts' out"
 

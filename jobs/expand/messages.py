@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from jobs.errors import Problem
 from jobs.expand.yaml_scalars import describe
 from jobs.expand.yaml_text import Mark, Node
+from snnlib.spec.attack import Member, Norm
 
 SITE_KEYS = frozenset(
     ["partition", "account", "qos", "constraint", "mail", "preamble", "modules", "python"]
@@ -27,6 +28,7 @@ EXAMPLES = {
     "attack": "pgd",
     "value": "61.0",
     "source": '"Table 2 of the paper"',
+    "transfer.source": "{parent: {seed: 1}}",
 }
 _SINGULAR = {"attacks": "attack", "layers": "layer", "stages": "stage"}
 _NAMED = frozenset(
@@ -98,10 +100,10 @@ def unknown_word(word: str, known: Sequence[str], kind: str) -> str:
     return f"{shown(word)} is not a known {kind} ({choices}){meant}"
 
 
-def missing_key(key: str) -> str:
-    """What to say about a key that must be there."""
-    example = f"; write e.g. {key}: {EXAMPLES[key]}" if key in EXAMPLES else ""
-    return f"missing key '{key}'{example}"
+def missing_key(key: str, owner: object = "") -> str:
+    """What to say about a key that must be there, perhaps with an example of its owner's."""
+    example = EXAMPLES.get(f"{owner}.{key}", EXAMPLES.get(key))
+    return f"missing key '{key}'{f'; write e.g. {key}: {example}' if example else ''}"
 
 
 def explain(error: ValidationError, node: Node, hint: Any, kind: str, findings: Findings) -> None:
@@ -187,7 +189,8 @@ class _Spot:
 
     def missing(self, key: str) -> str:
         if key != "name":
-            return missing_key(key)
+            name = self.node.get("name")
+            return missing_key(key, "" if name is None else name.value)
         known = get_args(hints(self.hint)["name"])
         return f"missing key 'name' of the {self.kind} (choose {', '.join(known)})"
 
@@ -202,9 +205,19 @@ class _Spot:
             case "union_tag_invalid" | "union_tag_not_found" | "literal_error":
                 tag = tag_key(members[0]) if is_spec(members[0]) else "name"
                 name = self.node.get(tag) or self.node
+                if kind == "norm" and name.value in get_args(Norm):
+                    return name, _norm_elsewhere(str(name.value), known=get_args(members[0]))
                 return name, _wrong_word(name.value, members, kind)
             case _:
                 return self.node, _plain_message(found, self.node.value, kind)
+
+
+def _norm_elsewhere(norm: str, known: Sequence[str]) -> str:
+    """What to say about a norm that other attacks have."""
+    attacks = {cls.__name__: cls for cls in get_args(Member) if "norm" in hints(cls)}
+    have = [tags_of(cls)[0] for cls in attacks.values() if norm in get_args(hints(cls)["norm"])]
+    own = " or ".join(known)
+    return f"this attack has no {norm}, only {own}; write {own}, or one of {', '.join(have)}"
 
 
 def _wrong_word(value: object, members: list[Any], kind: str) -> str:
@@ -220,6 +233,7 @@ _LIMITS = {
     "greater_than_equal": ("ge", "must be at least"),
     "greater_than": ("gt", "must be greater than"),
     "less_than": ("lt", "must be less than"),
+    "less_than_equal": ("le", "must be at most"),
 }
 
 
@@ -291,8 +305,8 @@ def union_members(hint: Any) -> list[Any]:
 
 
 def tag_key(spec: type) -> str:
-    """The key that tells a specification from others of its union."""
-    return next(key for key in ("name", "kind", "type") if key in hints(spec))
+    """The key that tells a specification from others of its union; empty if it stands alone."""
+    return next((key for key in ("name", "kind", "type") if key in hints(spec)), "")
 
 
 def tags_of(spec: type) -> tuple[str, ...]:
@@ -303,4 +317,4 @@ def tags_of(spec: type) -> tuple[str, ...]:
 def _is_branch(member: Any, step: int | str) -> bool:
     if not is_spec(member):
         return str(step).startswith("literal[")
-    return step == member.__name__ or step in tags_of(member)
+    return step == member.__name__ or (tag_key(member) != "" and step in tags_of(member))

@@ -5,6 +5,7 @@ without its seed is resolved once, however many seeds it is trained with.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from jobs.expand import fit
@@ -26,6 +27,7 @@ MAX_GENERATIONS = 64
 _Path = tuple[str, ...]
 _START: _Path = ("regime", "start")
 _NDS: _Path = ("model", "neuron", "nds")
+_WITH_SEED = (*NETWORK, "seed")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -85,6 +87,22 @@ class Network:
         return str(constant) if file is None else file.sha256[:8]
 
 
+class Source(NamedTuple):
+    """What a transfer attack climbs on.
+
+    Attributes:
+        network: its network; with a file, the cell's own.
+        seed: of its training, if it is not the cell's.
+        file: its weights, if they are an own file.
+        mark: where that is written.
+    """
+
+    network: Network
+    seed: Part | None
+    file: Checkpoint | None
+    mark: Mark
+
+
 class _Step(NamedTuple):
     """One generation on the way to the first parent."""
 
@@ -105,6 +123,7 @@ class Family:
         self._by_parts: dict[tuple[Part, ...], Network | None] = {}
         self._by_content: dict[object, Network] = {}
         self._circular: set[tuple[int, ...]] = set()
+        self._sources: dict[object, Source | None] = {}
         self._finals = {draft.part("regime"): None for draft in expansion.drafts}
 
     def network(self, draft: Draft) -> Network | None:
@@ -113,6 +132,55 @@ class Family:
         if parts not in self._by_parts:
             return self._resolve(parts, draft.origin, ())
         return self._by_parts[parts]
+
+    def source(self, draft: Draft, place: int) -> "Source | None":
+        """What a transfer attack of a cell climbs on; None after a problem.
+
+        Args:
+            draft: the cell.
+            place: of the attack in its list.
+        """
+        parts, attacks = draft.parts[: len(NETWORK)], draft.part("attacks")
+        key = (parts, attacks, place)
+        if key not in self._sources:
+            self._sources[key] = self._found(parts, attacks, place, draft.origin)
+        return self._sources[key]
+
+    def _found(
+        self, parts: tuple[Part, ...], attacks: Part, place: int, origin: Mark
+    ) -> "Source | None":
+        given = attacks.value[place].source
+        mark = attacks.item_mark(place, "source", origin)
+        if (given.parent is None) == (given.checkpoint is None):
+            self.findings.add(mark, "write either 'parent' or 'checkpoint' here")
+            return None
+        if given.parent is None:
+            network, seed = self._by_parts[parts], None
+        else:
+            mark = attacks.item_mark(place, "source.parent", origin)
+            network, seed = self._other(parts, _written(attacks, place), origin)
+        if network is None:
+            return None
+        if misfit := fit.other_task(parts[0].value, network.dataset):
+            self.findings.add(mark, misfit)
+        for key, message in fit.transfer(attacks.value[place], network.model):
+            self.findings.add(attacks.item_mark(place, key, origin), message)
+        return Source(network, seed, given.checkpoint, mark)
+
+    def _other(
+        self, parts: tuple[Part, ...], wanted: Node, origin: Mark
+    ) -> tuple[Network | None, Part | None]:
+        """A network with the given keys replaced, and its seed if one is given."""
+        assert isinstance(wanted.value, dict)
+        seed = None
+        rest = {key: node for key, node in wanted.value.items() if key != "seed"}
+        if len(rest) < len(wanted.value):
+            seed = self.expansion.reader.read("seed", wanted.value["seed"])
+        replaced = self._replace(parts, dataclasses.replace(wanted, value=rest), _WITH_SEED)
+        if replaced is None or not (seed is None or seed.valid):
+            return None, None
+        self._check(replaced, origin)
+        return self._resolve(replaced, wanted.mark, ()), seed
 
     def _resolve(
         self, parts: tuple[Part, ...], origin: Mark, trail: tuple[_Step, ...]
@@ -184,10 +252,13 @@ class Family:
         if len(trail) >= MAX_GENERATIONS:
             self.findings.add(wanted.mark, f"more than {MAX_GENERATIONS} generations of parents")
             return None
+        self._check(replaced, origin)
+        return self._resolve(replaced, wanted.mark, trail)
+
+    def _check(self, replaced: tuple[Part, ...], origin: Mark) -> None:
         check_network(replaced, origin, self.findings)
         faithful = self.expansion.systems.system_of(replaced[1]) is not None
         check_selection(replaced[2], origin, self.findings, faithful=faithful)
-        return self._resolve(replaced, wanted.mark, trail)
 
     def _refuse_cycle(self, key: tuple[int, ...], trail: tuple[_Step, ...], mark: Mark) -> None:
         self._circular |= {step.key for step in trail}
@@ -199,14 +270,16 @@ class Family:
         path = " -> ".join([*(step.name for step in trail[place:]), trail[place].name])
         self.findings.add(mark, f"a cycle of parents: {path}")
 
-    def _replace(self, parts: tuple[Part, ...], wanted: Node) -> tuple[Part, ...] | None:
+    def _replace(
+        self, parts: tuple[Part, ...], wanted: Node, known: Sequence[str] = NETWORK
+    ) -> tuple[Part, ...] | None:
         """This network's parts with the keys of a `parent` replaced."""
         nodes = {head: part.node for head, part in zip(NETWORK, parts, strict=True)}
         assert isinstance(wanted.value, dict)
         for key in sorted(wanted.value, key=lambda k: k.count(".")):
             head, value = nest(key, wanted.keys[key], wanted.value[key])
             if head not in NETWORK:
-                self.findings.add(wanted.keys[key], unknown_key(key, NETWORK))
+                self.findings.add(wanted.keys[key], unknown_key(key, known))
                 return None
             if "." in key:
                 nodes[head] = merge(nodes[head], value)
@@ -253,6 +326,16 @@ class Family:
             way_out = "write it out, e.g. {name: clean, epochs: 20}"
             self.findings.add(word.mark, f"{message}; {way_out}")
         return found[0] if len(found) == 1 else None
+
+
+def _written(attacks: Part, place: int) -> Node:
+    """What is written below `source.parent` of an attack."""
+    assert attacks.node is not None
+    node: Node | None = attacks.node.value[place]  # type: ignore[index,assignment]
+    for step in ("source", "parent"):
+        node = None if node is None else node.get(step)
+    assert node is not None, "as validated"
+    return node
 
 
 def _at(parts: tuple[Part, ...], path: _Path) -> Node | None:

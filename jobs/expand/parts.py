@@ -53,6 +53,7 @@ LISTS = {
 """Keys whose value is a list, with an example."""
 
 _ATTACK: dict[str, Any] = {"surrogate": {}}
+_ATTACKS: dict[str, Any] = {**_ATTACK, "attack": _ATTACK}
 _NAMED: dict[str, Any] = {
     "dataset": {},
     "model": {"neuron": {}, "encoder": {}, "surrogate": {}},
@@ -189,7 +190,7 @@ def heads(node: Node, findings: Findings, known: Iterable[str] = tuple(HEADS)) -
 def spell(head: str, node: Node) -> Node:
     """Words written out as mappings, wherever a name may stand for one."""
     if head == "attacks" and isinstance(node.value, tuple):
-        items = tuple(_spell(_ATTACK, item) for item in node.value)
+        items = tuple(_spell(_ATTACKS, item) for item in node.value)
         return dataclasses.replace(node, value=items)
     if head == "stages" and isinstance(node.value, tuple):
         items = tuple(as_mapping(item, "kind") for item in node.value)
@@ -203,7 +204,7 @@ def _spell(table: dict[str, Any], node: Node) -> Node:
         return node
     value = dict(node.value)
     for key in table.keys() & value.keys():
-        if not (table is _ATTACK and value[key].value == "own"):
+        if not (table in (_ATTACK, _ATTACKS) and value[key].value == "own"):
             value[key] = _spell(table[key], value[key])
     return dataclasses.replace(node, value=value)
 

@@ -132,7 +132,7 @@ def _attack(system: System, model: Plain, attack: Plain) -> Iterator[tuple[str, 
     if attack["name"] == "clean":
         return
     hundred = model["name"] == "hosnn_cifar100"
-    yield from (("surrogate", "own"), ("gradient", "own"))
+    yield from (("surrogate", "own"), ("gradient", "own"), ("draws", 1))
     yield "space", "encoded" if system == "A" else "repeated"
     yield "clip", system == "A" or hundred
     yield "loss", "cross_entropy" if system == "A" or hundred else "trace_cross_entropy"

@@ -25,7 +25,8 @@ FREE_RETRIES = 20
 FAILURES = 3
 """Failures of the infrastructure after which a cell is given up."""
 
-_INTERRUPTIONS = frozenset({"preempted", "node_fail", "lost", "timeout"})
+INTERRUPTED = frozenset({"preempted", "node_fail", "lost", "timeout"})
+"""Ends that are nobody's fault."""
 _NEUTRAL = frozenset({"cancelled", "fenced", "completed"})
 
 
@@ -72,8 +73,10 @@ class Planned:
 
     Attributes:
         missing: keys of the rows and stages that are wanted and not recorded.
-        follows: of a blocked cell, how many generations of parents are sent or run before it;
-            0 if it cannot be sent along with them.
+        awaits: of a blocked cell, the trainings it waits for: its parents, or what its transfer
+            attacks climb on.
+        follows: of a blocked cell, how many generations of those are sent or run before it; 0 if it
+            cannot be sent along with them.
         reason: for people.
         state: of the cell, for status.
         step: where a training goes on.
@@ -85,6 +88,7 @@ class Planned:
     reason: str
     missing: tuple[str, ...] = ()
     step: int = 0
+    awaits: tuple[str, ...] = ()
     follows: int = 0
 
 
@@ -96,11 +100,18 @@ def with_parents(cells: Sequence[Cell]) -> list[Cell]:
     own = {cell.training_id for cell in cells}
     found: dict[str, Cell] = {}
     for cell in cells:
-        for ancestor in ancestors(cell):
+        for ancestor in needed(cell):
             if ancestor.training_id not in own:
-                orphan = ancestor if ancestor.number < 0 else replace(ancestor, number=-1)
-                found.setdefault(ancestor.training_id, orphan)
+                found.setdefault(ancestor.training_id, ancestor.as_ancestor())
     return [*found.values(), *cells]
+
+
+def needed(cell: Cell) -> Iterator[Cell]:
+    """What a cell descends from, then what its transfer attacks climb on; both may repeat."""
+    yield from ancestors(cell)
+    for source in cell.sources:
+        yield from ancestors(source)
+        yield source
 
 
 def ancestors(cell: Cell) -> Iterator[Cell]:
@@ -152,7 +163,7 @@ def _followed(planned: list[Planned]) -> list[Planned]:
         """Generations before a cell; None if one that it waits for will not come."""
         key = item.cell.training_id
         if key not in known:
-            known[key] = _generation(item, [by_id[p.cell.training_id] for p in item.cell.parents])
+            known[key] = _generation(item, [by_id[awaited] for awaited in item.awaits])
         return known[key]
 
     def _generation(item: Planned, parents: list[Planned]) -> int | None:
@@ -174,13 +185,49 @@ def _hold_back(item: Planned, progress: Mapping[str, Progress], claimed: set[str
     cell = item.cell
     for parent in cell.parents:
         if reason := _awaited(parent, progress.get(parent.cell.training_id, Progress())):
-            return Planned(
-                cell=cell, action="blocked", state="blocked", reason=reason, missing=item.missing
-            )
+            return _blocked(item, reason, [one.cell for one in cell.parents])
+    if item.action == "evaluate" and (climbed := _climbed(item, progress)):
+        return _blocked(item, _source_awaited(climbed[0], progress), climbed)
     if cell.training_id in claimed:
         reason = "another cell of this manifest runs the same training; its turn comes next"
         return Planned(cell=cell, action="wait", state="new", reason=reason, missing=item.missing)
     return item
+
+
+def _blocked(item: Planned, reason: str, awaits: Sequence[Cell]) -> Planned:
+    return Planned(
+        cell=item.cell,
+        action="blocked",
+        state="blocked",
+        reason=reason,
+        missing=item.missing,
+        awaits=tuple([one.training_id for one in awaits]),
+    )
+
+
+def _climbed(item: Planned, progress: Mapping[str, Progress]) -> list[Cell]:
+    """Untrained networks that all that is left of a cell climbs on; none if something can be done.
+
+    A cell with other work left is sent: its job does what it can, and leaves the rest.
+    """
+    source_of = item.cell.source_of
+    if not source_of:
+        return []
+    wanted = {source_of.get(key.partition("@")[0]) for key in item.missing}
+    absent = [s for s in item.cell.sources if not _progress(s, progress).trained]
+    if not wanted.issubset({source.training_id for source in absent}):
+        return []
+    return [source for source in absent if source.training_id in wanted]
+
+
+def _source_awaited(source: Cell, progress: Mapping[str, Progress]) -> str:
+    if why := exhausted(_progress(source, progress).attempts):
+        return f"the source of its transfer attack, {source.label}, was given up ({why})"
+    return f"its transfer attack waits for {source.label}"
+
+
+def _progress(cell: Cell, progress: Mapping[str, Progress]) -> Progress:
+    return progress.get(cell.training_id, Progress())
 
 
 def _awaited(parent: Parent, known: Progress) -> str:
@@ -268,7 +315,7 @@ class _Budget:
 
 def _is_free(attempt: Attempt) -> bool:
     """Whether an end is nobody's fault and cost no work."""
-    interrupted = (attempt.state or "lost") in _INTERRUPTIONS
+    interrupted = (attempt.state or "lost") in INTERRUPTED
     return interrupted and (attempt.advanced or not attempt.claimed)
 
 

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from jobs import files
 from jobs.expand.cell import Cell, Manifest, Parent, stage_key
 from jobs.layout import RunRoot
-from jobs.planning.plan import ancestors
+from jobs.planning.plan import needed
 
 KEEP = 16
 """Entries of a run root at most."""
@@ -103,7 +103,7 @@ def _everyone(cells: Sequence[Cell]) -> list[Cell]:
     """The cells of a manifest, then the ancestors that are none, each once."""
     found = {id(cell): cell for cell in cells}
     for cell in cells:
-        for ancestor in ancestors(cell) if cell.parents else ():
+        for ancestor in needed(cell) if cell.parents or cell.sources else ():
             found.setdefault(id(ancestor), ancestor)
     return list(found.values())
 
@@ -111,7 +111,7 @@ def _everyone(cells: Sequence[Cell]) -> list[Cell]:
 def _entry(manifest: Manifest, everyone: Sequence[Cell]) -> dict[str, Any]:
     """What is remembered, as columns: ten thousand lists take longer to read than ten."""
     place = {id(cell): number for number, cell in enumerate(everyone)}
-    kinds: dict[tuple[tuple[str, ...], tuple[str, ...]], int] = {}
+    kinds: dict[tuple[tuple[str, ...], tuple[str, ...], tuple[int, str]], int] = {}
     stems: dict[str, int] = {}
     labels = [cell.label.rpartition("/") for cell in everyone]
     return {
@@ -121,12 +121,18 @@ def _entry(manifest: Manifest, everyone: Sequence[Cell]) -> dict[str, Any]:
         "stem_of": [stems.setdefault(stem, len(stems)) for stem, _, _ in labels],
         "last": [last for _, _, last in labels],
         "kind_of": [
-            kinds.setdefault((cell.rows, tuple(cell.stage_ids)), len(kinds)) for cell in everyone
+            kinds.setdefault((cell.rows, tuple(cell.stage_ids), cell.hardware), len(kinds))
+            for cell in everyone
         ],
         "parents": {
             number: [[place[id(parent.cell)], parent.stage_id] for parent in cell.parents]
             for number, cell in enumerate(everyone)
             if cell.parents
+        },
+        "sources": {
+            number: [[place[id(source)] for source in cell.sources], cell.source_of]
+            for number, cell in enumerate(everyone)
+            if cell.sources
         },
         "stems": list(stems),
         "kinds": list(kinds),
@@ -187,17 +193,21 @@ class _Recalled:
         for number, found in entry["parents"].items():
             parents = [_parent(made[int(number)], n, made[p], s) for n, (p, s) in enumerate(found)]
             vars(made[int(number)])["parents"] = tuple(parents)
+        for number, (places, source_of) in entry["sources"].items():
+            climbed = {"sources": tuple([made[p] for p in places]), "source_of": source_of}
+            vars(made[int(number)]).update(climbed)
         if start != len(ids):
             raise ValueError("not as many training ids as cells")
         return made
 
 
-def _kind(rows: list[str], stages: list[str]) -> dict[str, Any]:
+def _kind(rows: list[str], stages: list[str], hardware: list[Any]) -> dict[str, Any]:
     """What many cells share."""
     shared = tuple(rows)
     wanted = (*shared, *map(stage_key, stages)) if stages else shared
     staged: dict[str, Any] = {} if stages else {"stage_ids": {}}
-    return {"_wanted": ({}, shared), "wanted": wanted, "parents": (), **staged}
+    own = {"hardware": tuple(hardware), "parents": (), "source_of": {}}
+    return {"_wanted": ({}, shared), "wanted": wanted, **own, **staged}
 
 
 def _parent(child: Cell, number: int, cell: Cell, stage_id: str | None) -> Parent:
@@ -235,6 +245,14 @@ class _RecalledCell(Cell):
     def expanded(self) -> Cell:
         """The same cell of the expanded manifest."""
         return self._recalled.everyone[self._place]
+
+    def as_ancestor(self) -> Cell:
+        if self.number < 0:
+            return self
+        found = object.__new__(_RecalledCell)
+        stages = tuple([key for key in self.wanted if key not in set(self.rows)])
+        vars(found).update({**vars(self), "number": -1, "_wanted": ({}, ()), "wanted": stages})
+        return found
 
     training = _expanded("training")
     attacks = _expanded("attacks")

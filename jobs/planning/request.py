@@ -101,6 +101,12 @@ def parents(spec: Mapping[str, Any]) -> list[tuple[str, str | None]]:
     return found
 
 
+def sources(order: Mapping[str, Any]) -> dict[str, str]:
+    """Attack id → training id of the network it climbs on, for the transfer attacks of an order."""
+    named = {one["id"]: one["attack"].get("source") or "" for one in order["attacks"]}
+    return {key: source for key, source in named.items() if source and ":" not in source}
+
+
 @lru_cache(maxsize=4096)
 def _epsilons(rows: tuple[str, ...]) -> dict[str, list[str]]:
     """Row keys as {attack id: epsilons}."""

@@ -69,7 +69,8 @@ def look(
     others = None if late is None else _unsettled(root, closed, [*found, *late])
     known = survey.progress(root, wanted, index, others)
     if late is not None:
-        index.settle(closed, {key for submission in late for key in submission.cells})
+        settled = liveness.settled(root, now)
+        index.settle(settled, {key for one in late if one.number in settled for key in one.cells})
     held = holds.of(root, [submission.number for submission in found])
     dead = unclaimed.counted(root, found, answer, known, {c.training_id for c in wanted})
     holders = liveness.live(found, dead.known, answer, now, held)
@@ -78,7 +79,7 @@ def look(
     if max_age is not None and os.access(root.cache, os.W_OK):
         over = liveness.over(found, answer, now, held)
         unclaimed.save(root, dead.fresh, over, answer)
-        liveness.close(root, over, answer)
+        liveness.close(root, over, answer, now)
     return Situation(known=known, holders=holders, found=found, answer=answer)
 
 

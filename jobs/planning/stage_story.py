@@ -1,6 +1,6 @@
 """What the stages of a trained network found, in short: for `show`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jobs import files
@@ -17,7 +17,7 @@ def told(cell: CellFiles) -> list[dict[str, Any]]:
         try:
             record = files.read_json(path)
             kind = record["stage"]["kind"]
-            figures = _gradients(record) if kind == "gradients" else dict(record["stage"])
+            figures = _FIGURES.get(kind, _asked)(record)
             head = {"stage_id": path.stem, "kind": kind, "count": record["count"]}
         except (CorruptFile, *_FOREIGN):
             continue
@@ -26,8 +26,10 @@ def told(cell: CellFiles) -> list[dict[str, Any]]:
 
 
 def text(story: Mapping[str, Any]) -> str:
-    """One stage on one line."""
+    """One stage on one line; an audit's items on lines of their own."""
     images = f"{story['count']:,} images"
+    if story["kind"] == "audit":
+        return "\n".join([f"stage audit: {images} · {_judged(story)}", *map(_item, story["items"])])
     if story["kind"] != "gradients":
         return f"stage {story['kind']}: {story['quantity']} of {images}"
     cosine = "-" if story["cosine"] is None else f"{story['cosine']:.2f}"
@@ -38,6 +40,40 @@ def text(story: Mapping[str, Any]) -> str:
         f"{story['near_zero_share']:.1%} near zero, cosine of steps {cosine}{spikes} · "
         f"{story['synops']:,.0f} SynOps per image"
     )
+
+
+def verdict(story: Mapping[str, Any]) -> str:
+    """The verdict of an audit and the items that did not pass, on one line."""
+    failing = [item["text"] for item in story["items"] if item["verdict"] != "pass"]
+    return "; ".join([_judged(story), *failing])
+
+
+def _judged(story: Mapping[str, Any]) -> str:
+    """The verdict, and which attacker is judged where it is not the network's own."""
+    asked = story["stage"]
+    own = {"loss": "cross_entropy", "surrogate": "own", "gradient": "own", "space": "pixel"}
+    other = [f"{key} {_name(asked[key])}" for key, value in own.items() if asked[key] != value]
+    return f"{story['verdict']} (judged by {', '.join(other)})" if other else str(story["verdict"])
+
+
+def _name(choice: Any) -> str:
+    return str(choice["name"] if isinstance(choice, dict) else choice)
+
+
+def _item(item: Mapping[str, Any]) -> str:
+    return f"  {item['verdict']:<10}  {item['item']:<17}  {item['text']}"
+
+
+def _asked(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked for, of stages whose record says no more."""
+    return dict(record["stage"])
+
+
+def _audit(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Verdict and items, the worst first."""
+    kept = ("item", "verdict", "value", "text")
+    items = [{key: item[key] for key in kept} for item in record["items"]]
+    return {"verdict": record["verdict"], "items": items, "stage": dict(record["stage"])}
 
 
 def _gradients(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,3 +93,9 @@ def _gradients(record: Mapping[str, Any]) -> dict[str, Any]:
         "firing_rate": spikes / neurons if neurons else None,
         "synops": sum(sum(layer.get("operations", ())) for layer in layers) / count,
     }
+
+
+_FIGURES: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "gradients": _gradients,
+    "audit": _audit,
+}

@@ -4,17 +4,25 @@ import os
 import re
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from jobs import attempts, files, identity, records
+from jobs.attempts import Attempt
 from jobs.errors import CorruptFile
 from jobs.expand.cell import Cell
+from jobs.forked import spread
 from jobs.layout import CellFiles, RunRoot
 from jobs.planning.index import TICK_NS, Entry, Index, row_keys, rows_text
 from jobs.planning.plan import Progress
 from jobs.upkeep import tombstones
 from jobs.upkeep.tombstones import Grave
+
+SHARE = 250
+"""Trainings that are worth a process of their own."""
+
+_Unknown = tuple[str, str, Entry, str]
+"""Folder and id of a training, what the index says of it, marks of what was moved away."""
 
 _STEP = re.compile(r"step-(\d{8,})\.a\d{4,}")
 
@@ -44,6 +52,7 @@ def progress(
         if cell.wanted is not cell.rows:
             stages = staged.setdefault(cell.training_id, {})
             stages |= dict.fromkeys(cell.wanted[len(cell.rows) :])
+    unknown = []
     for key, rows_wanted in wanted.items():
         folder = present.get(key)
         if folder is None:
@@ -58,7 +67,9 @@ def progress(
                 step=entry.step,
             )
         else:
-            found[key] = _look(root.cell(key), key, index, graves.get(key))
+            marks = graves[key].marks if key in graves else ""
+            unknown.append((folder, key, entry or Entry(), marks))
+    found |= _looked(unknown, index)
     index.checked |= found.keys() & (unsettled or set())
     for key in staged.keys() & found.keys():
         done = {s for s in staged[key] if root.cell(key).stage(s.removesuffix("@stage")).exists()}
@@ -133,17 +144,38 @@ def _stamp(folder: str) -> int:
         return 0
 
 
-def _look(cell: CellFiles, key: str, index: Index, grave: Grave | None) -> Progress:
-    """Read what the index does not know of one training."""
-    old = index.entries.get(key, Entry())
-    stamp = _stamp(str(cell.evaluations))  # first: a record that comes after the listing changes it
+def _looked(unknown: Sequence[_Unknown], index: Index) -> dict[str, Progress]:
+    """Read what the index does not know of some trainings, and add it to the index."""
+    if not unknown:
+        return {}
+    look = partial(_look, written=index.written)
+    found = {}
+    for share in spread(lambda some: [*map(look, some)], unknown, least=SHARE):
+        for key, entry, open_attempts, step in share:
+            if entry != index.entries.get(key, Entry()):
+                index.entries[key] = entry
+                index.changed.add(key)
+            tried = {**entry.attempts, **{one.number: one for one in open_attempts}}
+            found[key] = Progress(
+                trained=entry.trained,
+                rows=row_keys(entry.rows),
+                attempts=tuple(tried[number] for number in sorted(tried)),
+                step=step,
+            )
+    return found
+
+
+def _look(unknown: _Unknown, *, written: int) -> tuple[str, Entry, list[Attempt], int]:
+    """One training: its id, what the index shall say of it, attempts without an end, its step."""
+    folder, key, old, marks = unknown
+    cell = CellFiles(Path(folder))
+    stamp = _stamp(f"{folder}/{_EVALUATIONS}")  # first: a later record changes it
     names = records.names(cell)
     digest = identity.short_hash("\n".join(names)) if names else ""
     trained = old.trained or _is_trained(cell)
-    rows, text = row_keys(old.rows), old.rows
+    text = old.rows
     if digest != old.names:
-        rows = frozenset(_read_rows(cell, names))
-        text = rows_text(rows)
+        text = rows_text(frozenset(_read_rows(cell, names)))
     tried = {n: old.attempts.get(n) or attempts.read(cell, n) for n in attempts.numbers(cell)}
     ended = {n: a for n, a in tried.items() if a.state is not None}
     over = len(ended) == len(tried)
@@ -154,14 +186,11 @@ def _look(cell: CellFiles, key: str, index: Index, grave: Grave | None) -> Progr
         names=digest,
         rows=text,
         attempts=ended,
-        stamp=stamp if trained and over and stamp < index.written - TICK_NS else 0,
+        stamp=stamp if trained and over and stamp < written - TICK_NS else 0,
         step=step if over else 0,
-        marks=grave.marks if grave else "",
+        marks=marks,
     )
-    if entry != old:
-        index.entries[key] = entry
-        index.changed.add(key)
-    return Progress(trained=trained, rows=rows, attempts=tuple(tried.values()), step=step)
+    return key, entry, [a for a in tried.values() if a.state is None], step
 
 
 def _is_trained(cell: CellFiles) -> bool:

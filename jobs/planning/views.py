@@ -1,4 +1,4 @@
-"""What people read: plan, status and a cell's story as text. Pure; nothing is printed here."""
+"""What people read: plans, rows and counts as text. Pure; nothing is printed here."""
 
 import re
 from collections import Counter
@@ -10,18 +10,12 @@ from typing import Any
 
 from jobs.attempts import Attempt
 from jobs.dispatch.scheduler import Answer
-from jobs.expand.cell import Cell
 from jobs.expand.systems import of_training
 from jobs.identity import plain
-from jobs.planning.plan import SENT, Planned, State
+from jobs.planning.plan import SENT, Planned
 from jobs.planning.request import JobRequest, Task
 
 _Z_95 = 1.959963984540054
-WIDTH = 10
-"""Characters of a bar at most."""
-_BROKEN: frozenset[State] = frozenset({"failed", "out_of_memory", "given_up"})
-WIDEST = 120
-"""Characters of a matrix; a wider one becomes a list."""
 _FILES = 12
 """Files of a training besides one for each attack, as counted."""
 
@@ -67,14 +61,21 @@ def flat(value: object) -> str:
     return str(value)
 
 
-def row_text(row: Mapping[str, Any]) -> str:
-    """One result with all that it needs to be believed."""
+def row_text(row: Mapping[str, Any], wide: int = 6) -> str:
+    """One result with all that it needs to be believed.
+
+    Args:
+        row: of a cell's story.
+        wide: room for the attack's name.
+    """
     low, high = (100 * bound for bound in interval(row["correct"], row["total"]))
     share = row["correct"] / row["total"]
-    how = f"{row['space']} space, surrogate {row['surrogate']}" if row["space"] else ""
+    norm = f"{row['norm']} in " if row.get("norm") not in (None, "linf") else ""
+    how = f"{norm}{row['space']} space, surrogate {row['surrogate']}" if row["space"] else ""
+    how += f"  by {row['climb']} on {row['source'][:23]}" if row.get("source") else ""
     how += f"  faithful {row['faithful']}" if row.get("faithful") else ""
     return (
-        f"{row['attack']:<6} ε = {epsilon(Fraction(row['epsilon'])):<7} "
+        f"{row['attack']:<{wide}} ε = {epsilon(Fraction(row['epsilon'])):<7} "
         f"{row['correct']:>6,}/{row['total']:,} = {share:6.1%} [{low:5.1f}, {high:5.1f}]"
         f"  zero gradient {row['zero_gradient']}  {how}"
     ).rstrip()
@@ -210,107 +211,10 @@ def summary(items: Sequence[Planned]) -> Counter[str]:
     return Counter(item.state for item in items if item.cell.number >= 0)
 
 
-def _parts(cell: Cell) -> tuple[str, str]:
-    """Row and column of a cell in the matrix."""
-    stem, _, last = cell.label.rpartition("/")
-    return _stem_parts(stem if last[:1] == "s" and last[1:].isdecimal() else cell.label)
-
-
-@lru_cache(maxsize=4096)
-def _stem_parts(stem: str) -> tuple[str, str]:
-    pieces = stem.split("/")
-    return "/".join(pieces[:2]), "/".join(p for p in pieces[2:] if not re.fullmatch(r"s\d+", p))
-
-
-def matrix(items: Sequence[Planned]) -> list[str]:
-    """Cells as a matrix: dataset and model down, regime across; a block is a finished cell."""
-    table: dict[str, dict[str, list[State]]] = {}
-    columns: dict[str, None] = {}
-    for item in items:
-        if item.cell.number < 0:
-            continue
-        row, column = _parts(item.cell)
-        columns.setdefault(column)
-        table.setdefault(row, {}).setdefault(column, []).append(item.state)
-    shown = {
-        row: [_cell_text(states.get(column, [])) for column in columns]
-        for row, states in table.items()
-    }
-    wide = [
-        max([len(column), *(len(cells[i]) for cells in shown.values())])
-        for i, column in enumerate(columns)
-    ]
-    left = max((len(row) for row in shown), default=0)
-    if left + sum(wide) + 2 * len(wide) > WIDEST:
-        return [
-            f"{text:<{max(wide)}}  {row}  {column}"
-            for row, cells in shown.items()
-            for column, text in zip(columns, cells, strict=True)
-            if text != "-"
-        ]
-    lines = [" " * left + "".join(f"  {c:<{w}}" for c, w in zip(columns, wide, strict=True))]
-    for row, cells in shown.items():
-        line = "".join(f"  {text:<{w}}" for text, w in zip(cells, wide, strict=True))
-        lines.append(f"{row:<{left}}{line}".rstrip())
-    return lines
-
-
-def _cell_text(states: Sequence[State]) -> str:
-    if not states:
-        return "-"
-    tally = Counter(states)
-    done, total = tally["completed"], len(states)
-    broken = sum(tally[s] for s in _BROKEN)
-    width = min(WIDTH, total)
-    bar = ["░"] * width
-    filled, cross = done * width // total, -(-broken * width // total)
-    bar[:filled] = ["█"] * filled
-    if cross:
-        bar[width - cross :] = ["✗"] * cross
-    if tally["running"] and filled < width - cross:
-        bar[filled] = "▒"
-    extra = [f"{tally['running']} running"] if tally["running"] else []
-    extra += [f"{broken} failed"] if broken else []
-    return " ".join(["".join(bar), f"{done}/{total}", *extra])
-
-
 def held(items: Sequence[Planned]) -> list[str]:
     """One line for each reason for which cells are held."""
     reasons = Counter(clean(item.reason) for item in items if item.action == "held")
     return [f"held: {count(number, 'cell')} · {why}" for why, number in reasons.items()]
-
-
-def status_text(
-    items: Sequence[Planned], attempts: Mapping[str, Attempt], scheduler: str, next_command: str
-) -> list[str]:
-    """The lines of a status.
-
-    Args:
-        items: planned cells.
-        attempts: the last attempt of each training that has one.
-        scheduler: the age of the scheduler's answer, or nothing.
-        next_command: the next useful command.
-    """
-    own = [item for item in items if item.cell.number >= 0]
-    tally = summary(items)
-    words = [f"{n:,} {state}" for state, n in sorted(tally.items(), key=lambda p: -p[1])]
-    lines = [*matrix(items), f"{count(len(own), 'cell')}: {' · '.join(words)}"]
-    partly = sum(item.action == "evaluate" for item in own)
-    if partly:
-        lines[-1] += f" · {partly:,} trained with rows missing"
-    if scheduler:
-        lines[-1] += f" · {scheduler}"
-    broken = [item for item in own if item.state in _BROKEN]
-    for item in broken[:10]:
-        last = attempts.get(item.cell.training_id)
-        where = f" on {last.host}" if last and last.host else ""
-        lines.append(
-            f"{item.state}: {item.cell.training_id[:8]} {item.cell.label}{where} · "
-            f"{clean(last.reason if last and last.reason else item.reason)}"
-        )
-    if len(broken) > 10:
-        lines.append(f"… and {len(broken) - 10} more (status --by error groups them)")
-    return [*lines, *held(own), f"next: {next_command}"]
 
 
 def as_data(item: Planned, last: Attempt | None) -> dict[str, Any]:

@@ -12,15 +12,13 @@ from functools import cached_property
 from typing import Any
 
 from jobs.planning import views
-from jobs.records import Row
-from jobs.running import partial
+from jobs.running import examples, outcomes, partial, transfer_source
 from jobs.running.agreement import Agreement
 from jobs.running.cell_run import CellRun
 from jobs.running.partial import Found, Parts, Subject, Writer
 from snnlib import evaluate
 from snnlib.classifier import SpikingClassifier
 from snnlib.datasets import Split
-from snnlib.evaluate import BatchOutcome
 from snnlib.spec.attack import AnyAttack
 
 REPORT_S = 60.0
@@ -94,6 +92,7 @@ def attack_share(run: CellRun, work: Work) -> Parts:
     path = run.cell.finished_batches(subject.attack_id, run.number, world.rank)
     writer = Writer(path, partial.header(subject, made_by(run)))
     report = _Report(run, work, agreement)
+    attack = transfer_source.watched(work.attack, agreement.look)
     found: Parts = {}
 
     def keep() -> None:
@@ -105,17 +104,22 @@ def attack_share(run: CellRun, work: Work) -> Parts:
         for chosen, radii in evaluate.shard(work.left, world.rank, world.size):
             agreement.look()
             began = time.monotonic()
+            batch, asked = work.split.batch(chosen, subject.batch), run.evaluation.save_examples
             outcome = evaluate.attack_batch(
                 work.model,
-                work.attack,
+                attack,
                 radii,
-                work.split.batch(chosen, subject.batch),
+                batch,
                 seed=run.evaluation.seed,
                 before_pass=agreement.look,
+                save_examples=examples.wanted(attack, asked, chosen.start, len(chosen)),
             )
-            rows = _rows(radii, outcome)
-            found |= {(chosen.start, row.epsilon): row for row in rows}
-            writer.add(partial.batch(chosen.start, rows, time.monotonic() - began))
+            seed = run.evaluation.seed
+            points = [*examples.taken(work.model, attack, outcome, batch, seed=seed)]
+            seconds = time.monotonic() - began
+            parts = outcomes.parts(attack, radii, outcome, points, seconds)
+            found |= {(chosen.start, part.epsilon): part for part in parts}
+            writer.add(partial.batch(chosen.start, parts, seconds))
             agreement.count(1)
             keep()
         agreement.end_together(meanwhile=keep)
@@ -131,21 +135,6 @@ def made_by(run: CellRun) -> dict[str, Any]:
     facts: Mapping[str, Any] = run.measured()
     kept = ("device", "threads", "versions", "world_size", "codes")
     return {key: facts[key] for key in kept}
-
-
-def _rows(radii: Sequence[Fraction], outcome: BatchOutcome) -> list[Row]:
-    """The outcome of one batch as it is kept."""
-    correct, zero = outcome.correct_EB.cpu().tolist(), outcome.zero_gradient_EB.cpu().tolist()
-    return [
-        Row(
-            epsilon=epsilon,
-            correct=sum(mask),
-            total=len(mask),
-            mask=tuple(mask),
-            zero_gradient=sum(flags),
-        )
-        for epsilon, mask, flags in zip(radii, correct, zero, strict=True)
-    ]
 
 
 class _Report:

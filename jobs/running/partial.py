@@ -6,6 +6,7 @@ and so is a file whose header does not agree. Batches are independent of each ot
 ranks there are, so a later attempt takes all that it finds.
 """
 
+import base64
 import contextlib
 import hashlib
 import json
@@ -19,7 +20,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from jobs import files
+from jobs import breaks, files
 from jobs.errors import CorruptFile
 from jobs.records import Row, pack, unpack
 
@@ -33,7 +34,36 @@ SAVE_SHARE = 20
 """A write may cost one part in this many of the time since the last one."""
 _FILE = re.compile(r"a\d{4,}\.r\d+\.jsonl")
 
-Parts = dict[tuple[int, Fraction], Row]
+
+@dataclass(frozen=True, kw_only=True)
+class Points:
+    """Adversarial examples of the first samples of a batch.
+
+    Attributes:
+        shape: [samples, ...], those of one point of the attack's space behind.
+        data: float32, little-endian, one sample after the other.
+        predicted: the class that the network decides for, of each.
+    """
+
+    shape: tuple[int, ...]
+    data: bytes
+    predicted: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part(Row):
+    """Outcome of one batch at one radius.
+
+    Attributes:
+        seconds: spent on it; an equal share where radii go together.
+        points: its adversarial examples, if any were asked for.
+    """
+
+    seconds: float = field(default=0.0, compare=False)
+    points: Points | None = field(default=None, compare=False)
+
+
+Parts = dict[tuple[int, Fraction], Part]
 """Outcomes of single batches, by the position of their first sample and the radius."""
 
 
@@ -47,6 +77,7 @@ class Subject:
         samples_sha256: fingerprint of the ordered evaluation set.
         total: samples of it.
         batch: samples attacked together.
+        source_sha256: of the weights that a transfer attack climbs on.
     """
 
     attack_id: str
@@ -54,6 +85,7 @@ class Subject:
     samples_sha256: str
     total: int
     batch: int
+    source_sha256: str | None = None
 
     def count(self, start: int) -> int:
         """Samples of the batch that begins at a position; 0 if none begins there."""
@@ -103,17 +135,46 @@ def header(subject: Subject, made: Mapping[str, Any]) -> dict[str, Any]:
     return {"schema_version": SCHEMA_VERSION, "subject": asdict(subject), "made": dict(made)}
 
 
-def batch(start: int, rows: Iterable[Row], seconds: float) -> dict[str, Any]:
+def batch(start: int, rows: Iterable[Part], seconds: float) -> dict[str, Any]:
     """Content of the line of one batch, at one radius or several."""
-    outcomes = [
-        {
-            "epsilon": f"{row.epsilon.numerator}/{row.epsilon.denominator}",
-            "mask": pack(row.mask),
-            "zero_gradient": row.zero_gradient,
-        }
-        for row in rows
-    ]
-    return {"start": start, "seconds": round(seconds, 3), "rows": outcomes}
+    return {"start": start, "seconds": round(seconds, 3), "rows": [_row(row) for row in rows]}
+
+
+def _row(row: Part) -> dict[str, Any]:
+    return {
+        "epsilon": f"{row.epsilon.numerator}/{row.epsilon.denominator}",
+        "mask": pack(row.mask),
+        "zero_gradient": row.zero_gradient,
+        **({} if row.breaks is None else {"breaks": breaks.encode(row.breaks)}),
+        **({} if row.points is None else {"points": _points(row.points)}),
+    }
+
+
+def _points(points: Points) -> dict[str, Any]:
+    data = base64.b64encode(points.data).decode()
+    return {"shape": points.shape, "data": data, "predicted": points.predicted}
+
+
+def _part(row: Mapping[str, Any], count: int, seconds: float) -> Part:
+    """Undo `_row`; an older program wrote neither `breaks` nor `points`."""
+    mask = unpack(row["mask"], count)
+    correct, fell, points = sum(mask), row.get("breaks"), row.get("points")
+    return Part(
+        epsilon=Fraction(row["epsilon"]),
+        correct=correct,
+        total=count,
+        mask=mask,
+        zero_gradient=row["zero_gradient"],
+        breaks=None if fell is None else breaks.decode(fell, count - correct),
+        seconds=seconds,
+        points=None
+        if points is None
+        else Points(
+            shape=tuple(points["shape"]),
+            data=base64.b64decode(points["data"], validate=True),
+            predicted=tuple(points["predicted"]),
+        ),
+    )
 
 
 def _parts(content: Mapping[str, Any], subject: Subject) -> Parts:
@@ -126,14 +187,9 @@ def _parts(content: Mapping[str, Any], subject: Subject) -> Parts:
     count = subject.count(start)
     if not count:
         raise CorruptFile(f"no batch begins at sample {start}")
-    found: Parts = {}
-    for row in content["rows"]:
-        epsilon, mask = Fraction(row["epsilon"]), unpack(row["mask"], count)
-        zero = row["zero_gradient"]
-        found[start, epsilon] = Row(
-            epsilon=epsilon, correct=sum(mask), total=count, mask=mask, zero_gradient=zero
-        )
-    return found
+    share = content["seconds"] / max(1, len(content["rows"]))
+    parts = [_part(row, count, share) for row in content["rows"]]
+    return {(start, part.epsilon): part for part in parts}
 
 
 def read(folder: Path, subject: Subject, epsilons: Collection[Fraction]) -> Found:

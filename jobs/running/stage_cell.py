@@ -4,17 +4,17 @@ Where a record stands, the stage is done. Of two attempts the first counts.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jobs import files, identity
-from jobs.running import gradients_stage, signature_stage, task
+from jobs.running import audit_stage, gradients_stage, signature_stage, undone
 from jobs.running.cell_run import CellRun, Stopped
 from jobs.running.evaluate_cell import batch_size, trained_network
 from snnlib import distributed, evaluate
 from snnlib.classifier import SpikingClassifier
 from snnlib.datasets import Batch, Data, Split
-from snnlib.spec.stage import GradientsStage, NDSStage, Stage
+from snnlib.spec.stage import AuditStage, GradientsStage, NDSStage, Stage
 
 SCHEMA_VERSION = 1
 
@@ -27,7 +27,9 @@ def compute_stages(run: CellRun, data: Data) -> None:
         CorruptFile: a stage's tensors are there without a record, of other weights.
         SnnlibError: the network has no such stage, or something is not finite.
     """
-    missing = distributed.broadcast_object(run.job.world, task.missing_stages(run.cell, run.order))
+    missing = distributed.broadcast_object(
+        run.job.world, undone.missing_stages(run.cell, run.order)
+    )
     if not missing:
         return
     model, sha256 = trained_network(run, data)
@@ -45,8 +47,8 @@ def _compute(
     stage = identity.restore_stage(named["stage"])
     split = _samples(stage, data)
     size = batch_size(run, len(split))
-    batches = _shard(run, split.to(run.job.world.device), size)
-    found = _found(run, model, sha256, (named["id"], stage), batches)
+    there = split.to(run.job.world.device)
+    found = _found(run, model, sha256, (named["id"], stage), there, size)
     if not run.leads:
         return
     result = {
@@ -69,7 +71,7 @@ def _samples(stage: Stage, data: Data) -> Split:
     match stage:
         case NDSStage():
             return data.train
-        case GradientsStage():
+        case GradientsStage() | AuditStage():
             whole: Split = getattr(data, stage.split)
             return whole.first(stage.samples)
 
@@ -79,15 +81,19 @@ def _found(
     model: SpikingClassifier,
     sha256: str,
     wanted: tuple[str, Stage],
-    batches: Iterable[Batch],
+    split: Split,
+    size: int,
 ) -> dict[str, Any]:
     """What a stage found, as its record says it."""
     stage_id, stage = wanted
     match stage:
         case NDSStage():
+            batches = _shard(run, split, size)
             return signature_stage.collect(run, model, sha256, (stage_id, stage), batches)
         case GradientsStage():
-            return gradients_stage.track(run, model, stage, batches)
+            return gradients_stage.track(run, model, stage, _shard(run, split, size))
+        case AuditStage():
+            return audit_stage.examine(run, model, stage, split, size)
 
 
 def _shard(run: CellRun, split: Split, size: int) -> Iterator[Batch]:

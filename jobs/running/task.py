@@ -15,12 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs import attempts, files, identity, processes, records
+from jobs import attempts, files, identity, processes
 from jobs.dispatch import breaker, codes, holds, ledger, retry
 from jobs.expand.blocks import Resources
-from jobs.layout import CellFiles, RunRoot, SubmissionFiles
+from jobs.layout import RunRoot, SubmissionFiles
 from jobs.planning.request import SHUTDOWN_S, parents, torchrun
 from jobs.running.meeting import rendezvous
+from jobs.running.undone import leftover, unfinished
 from jobs.upkeep import tombstones
 
 POLL_S = 0.2
@@ -34,14 +35,6 @@ HERE = "is running on this machine"
 def resources_of(line: Mapping[str, Any]) -> Resources:
     """The shape of a task, from its line of array.jsonl."""
     return identity.restore_as(Resources, line["resources"])
-
-
-def unfinished(root: RunRoot, order: Mapping[str, Any]) -> bool:
-    """Whether a work order still has something to compute."""
-    cell = root.cell(order["training_id"])
-    if not cell.training.exists():
-        return True
-    return bool(missing_stages(cell, order) or missing_rows(cell, order))
 
 
 def obstacle(
@@ -66,7 +59,7 @@ def _standing(
     if paths.cancelled(index):
         return "cancelled before it started"
     if not unfinished(root, order):
-        return "everything is recorded already"
+        return leftover(root, order) or "everything is recorded already"
     if hold := holds.blocking(paths, index):
         return hold.skip
     for parent, stage in parents(order["spec"]):
@@ -75,23 +68,6 @@ def _standing(
         if stage is not None and not root.cell(parent).stage(stage).exists():
             return f"its parent {parent} has no signature yet"
     return None
-
-
-def missing_rows(cell: CellFiles, order: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Attack id → epsilons of a work order that are not recorded yet."""
-    recorded = records.rows_of(record for _, record in records.valid(cell))
-    found = {}
-    for attack in order["attacks"]:
-        left = [e for e in attack["epsilons"] if f"{attack['id']}@{e}" not in recorded]
-        if left:
-            found[attack["id"]] = left
-    return found
-
-
-def missing_stages(cell: CellFiles, order: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Stages of a work order that are not recorded yet."""
-    # a submission of an older version has no such key
-    return [s for s in order.get("stages", []) if not cell.stage(s["id"]).exists()]
 
 
 class TaskRun:
@@ -153,6 +129,8 @@ class TaskRun:
             self.again = hold is None
             if hold is not None:
                 ledger.skip(self.paths, self.index, hold.skip)
+        elif left := next(filter(None, (leftover(self.root, order) for order in mine)), ""):
+            ledger.skip(self.paths, self.index, left)
 
     def stop(self) -> None:
         """Have the ranks save and end, and wait until they did."""
@@ -321,6 +299,8 @@ class TaskRun:
             "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
             "SPIKEGRID_CODE": code,
             "SPIKEGRID_DATA": header["data"],
+            # a submission of an older version names none
+            "SPIKEGRID_SINKS": ",".join(header.get("sinks", [])),
         }
         if devices := self.env.get("SPIKEGRID_DEVICES"):
             env["CUDA_VISIBLE_DEVICES"] = devices

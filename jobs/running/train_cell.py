@@ -10,6 +10,7 @@ from jobs.checkpoint import State, Weights
 from jobs.errors import UsageError
 from jobs.running.cell_run import CellRun, Stopped
 from jobs.running.signature_stage import load_signature
+from jobs.running.sinks import opened
 from snnlib import distributed
 from snnlib.datasets import Data
 from snnlib.train import EpochMetrics, Training
@@ -32,30 +33,52 @@ def train(run: CellRun, data: Data) -> None:
     world = run.job.world
     training = Training(run.spec, data, world=world, start=_start_weights(run), nds=_signature(run))
     best, codes, history = _resume(run, training)
+    speed = _Speed()
     saved, cost = time.monotonic(), 0.0
-    while not training.done:
-        if training.epoch_complete:
-            metrics = training.finish_epoch()
-            if training.is_best or run.spec.regime.select == "last":
-                best = checkpoint.copied(training.module.state_dict())
-            history.append(_log_epoch(run, metrics))
-            run.guard()
-        else:
-            training.advance()
-            run.step = training.step
-        due = run.leads and time.monotonic() - saved > max(SAVE_S, SAVE_SHARE * cost)
-        stopping, due = distributed.any_of(world, run.job.stop.up, due)
-        if stopping or due:
-            before = time.monotonic()
-            _save(run, training, best, codes, history)
-            saved, cost = time.monotonic(), time.monotonic() - before
-        if stopping:
-            raise Stopped
-    assert best is not None
-    if run.leads:
-        _finish(run, training.step, best, codes, history)
-    run.advanced = True
+    with opened(run, history) as sinks:
+        while not training.done:
+            if training.epoch_complete:
+                metrics = training.finish_epoch()
+                if training.is_best or run.spec.regime.select == "last":
+                    best = checkpoint.copied(training.module.state_dict())
+                history.append(_log_epoch(run, metrics, speed.take()))
+                sinks.epoch(history[-1])
+                run.guard()
+            else:
+                speed.advance(training)
+                run.step = training.step
+            due = run.leads and time.monotonic() - saved > max(SAVE_S, SAVE_SHARE * cost)
+            stopping, due = distributed.any_of(world, run.job.stop.up, due)
+            if stopping or due:
+                before = time.monotonic()
+                _save(run, training, best, codes, history)
+                saved, cost = time.monotonic(), time.monotonic() - before
+            if stopping:
+                raise Stopped
+        assert best is not None
+        if run.leads:
+            _finish(run, training.step, best, codes, history)
+        run.advanced = True
     distributed.barrier(world)
+
+
+class _Speed:
+    """How fast this attempt trains: all ranks' images, without validation and saving."""
+
+    def __init__(self) -> None:
+        self._images, self._seconds = 0, 0.0
+
+    def advance(self, training: Training) -> None:
+        """Do one optimiser step."""
+        began = time.perf_counter()
+        self._images += training.advance().samples
+        self._seconds += time.perf_counter() - began
+
+    def take(self) -> float:
+        """Images per second since the last call; 0 if another attempt did all steps since."""
+        speed = self._images / self._seconds if self._seconds else 0.0
+        self._images, self._seconds = 0, 0.0
+        return round(speed, 1)
 
 
 def _start_weights(run: CellRun) -> Weights | None:
@@ -135,8 +158,8 @@ def _save(
     run.advanced = True
 
 
-def _log_epoch(run: CellRun, metrics: EpochMetrics) -> dict[str, Any]:
-    line = dict(vars(metrics))
+def _log_epoch(run: CellRun, metrics: EpochMetrics, images_per_s: float) -> dict[str, Any]:
+    line = {**vars(metrics), "images_per_s": images_per_s}
     if run.leads:
         files.append(run.files.metrics, line)
     validated = ""

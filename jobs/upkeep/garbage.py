@@ -19,7 +19,7 @@ from typing import Any, Literal
 from jobs import files, processes, records
 from jobs.dispatch import ledger
 from jobs.errors import EnvironmentFault
-from jobs.layout import CellFiles, RunRoot
+from jobs.layout import EXAMPLES, CellFiles, RunRoot
 from jobs.running import partial
 from jobs.upkeep import tombstones
 
@@ -204,6 +204,7 @@ def _look_at_cell(root: RunRoot, training_id: str, found: Found, now: float) -> 
     if training := next(files.read_lines(cell.training), {}):
         found.trained.add(training_id)
         _look_at_checkpoints(held.get(cell.checkpoints.name, []), training.get("checkpoint"), found)
+    _look_at_examples(held.get(cell.evaluations.name, []), found, now)
     for entry in held.get(cell.evaluations.name, ()):
         match = entry.name.endswith(".partial") and _PARTIAL.fullmatch(entry.name)
         if match and _is_folder(entry):
@@ -214,6 +215,17 @@ def _look_at_cell(root: RunRoot, training_id: str, found: Found, now: float) -> 
         _temporary(entries, found, now)
     for entry in held.get(cell.attempts.name, ()):
         _temporary(_entries(entry.path), found, now)
+
+
+def _look_at_examples(beside: Sequence[os.DirEntry[str]], found: Found, now: float) -> None:
+    """Adversarial examples go if a kill came before the record that would name them."""
+    examples = [entry for entry in beside if entry.name.endswith(EXAMPLES)]
+    names = {entry.name for entry in beside} if examples else set()
+    for entry in examples:
+        weight = weigh(entry.path)
+        record = f"{entry.name.removesuffix(EXAMPLES)}.json"
+        if record not in names and now - weight.newest > OLD_S:
+            found.add("temporary", Path(entry.path), weight)
 
 
 def _look_at_checkpoints(saved: Sequence[os.DirEntry[str]], final: object, found: Found) -> None:

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from snnlib import noise
 from snnlib.attacks.ball import Ball
-from snnlib.attacks.gradient import Candidate
+from snnlib.attacks.expectation import Objective, slope
+from snnlib.attacks.gradient import Candidate, Candidates
 from snnlib.attacks.guards import per_sample
+from snnlib.attacks.part import Part, remaining, select
 from snnlib.classifier import SpikingClassifier
 from snnlib.losses import LOSSES, dlr_targeted
-from snnlib.response import Response
 from snnlib.spec.attack import APGD
 
 MOMENTUM = 0.75
@@ -24,8 +25,18 @@ MOMENTUM = 0.75
 IMPROVED = 0.75
 """Share of steps that must raise the loss between two checks, else steps halve."""
 
-Objective = Callable[[Response], Tensor]
-"""What is to be raised: a response to one value per sample."""
+
+@dataclass(frozen=True, kw_only=True)
+class Aim:
+    """What an ascent is for.
+
+    Attributes:
+        of: what the samples at given places raise.
+        lasting: go on from a point that fools the network: the last one counts, not the first.
+    """
+
+    of: Callable[[Tensor], Objective]
+    lasting: bool
 
 
 def apgd(
@@ -36,32 +47,94 @@ def apgd(
     attack: APGD,
     epsilons: Sequence[Fraction],
     key: noise.Key,
-) -> Iterator[Candidate]:
-    """One candidate per radius, restart and target: a point that fooled, else that of most loss."""
+) -> Candidates:
+    """One candidate per radius, restart and target: a point that fooled, else that of most loss.
+
+    The first point that fooled, and its sample leaves. Where the network is noisy, the last one: a
+    lucky draw of the noise is no proof.
+    """
+    whole = Part.whole(origin, labels_B, key, attack.space)
+    return _ascents(model, whole, attack, epsilons, lasting=model.noisy(attack.space))
+
+
+def lasting_apgd(
+    model: SpikingClassifier,
+    origin: Tensor,
+    labels_B: Tensor,
+    *,
+    attack: APGD,
+    epsilons: Sequence[Fraction],
+    key: noise.Key,
+) -> Candidates:
+    """`apgd` for points that another network is to judge: no sample leaves, the last point counts."""
+    whole = Part.whole(origin, labels_B, key, attack.space)
+    return _ascents(model, whole, attack, epsilons, lasting=True)
+
+
+def _ascents(
+    model: SpikingClassifier,
+    whole: Part,
+    attack: APGD,
+    epsilons: Sequence[Fraction],
+    *,
+    lasting: bool,
+) -> Candidates:
+    runs = list(_runs(model, whole, attack))
+    standing_EB = None
     for index, exact in enumerate(epsilons):
-        ball = Ball.around(model, origin, float(exact), attack.threat)
-        for restart in range(attack.restarts):
-            own = replace(key, stream=f"{key.stream}/restart/{restart}")
-            for place, objective in enumerate(_objectives(model, origin, labels_B, attack, own)):
-                turn = replace(own, stream=f"{own.stream}/target/{place}")
-                with model.keyed(turn):
-                    found = climb(model, begin(ball, turn), ball, labels_B, attack.steps, objective)
-                yield Candidate(epsilon=index, z=found.z, zero_gradient_B=found.zero_gradient_B)
+        for turn, (stream, of) in enumerate(runs):
+            part = whole.standing(standing_EB, index)
+            if part is None:
+                break
+            ball = Ball.around(model, part.origin, float(exact), attack.threat)
+            own = replace(part.key, stream=stream)
+            aim = Aim(of=_within(of, part), lasting=lasting)
+            with model.keyed(own):
+                found = climb(model, begin(ball, own), ball, part.labels_B, attack.steps, aim)
+            standing_EB = yield Candidate(
+                epsilon=index,
+                z=found.z,
+                zero_gradient_B=found.zero_gradient_B,
+                steps_B=turn * attack.steps + found.steps_B,
+                rows_B=part.rows_B,
+            )
 
 
-def _objectives(
-    model: SpikingClassifier, origin: Tensor, labels_B: Tensor, attack: APGD, key: noise.Key
-) -> Iterator[Objective]:
-    """The untargeted loss, or one for each of the classes that come closest at the origin."""
-    if attack.targets is None:
-        yield lambda response: LOSSES[attack.loss](response, labels_B)
-        return
-    with model.keyed(key), torch.no_grad():
-        logits_BK = model.logits(origin, attack.space)
-    closest_BK = logits_BK.argsort(dim=1, descending=True, stable=True)
-    for place in range(1, min(attack.targets, logits_BK.shape[1] - 1) + 1):
-        targets_B = closest_BK[:, place]
-        yield lambda response, t_B=targets_B: dlr_targeted(response, labels_B, t_B)  # type: ignore[misc]
+def _runs(
+    model: SpikingClassifier, whole: Part, attack: APGD
+) -> Iterator[tuple[str, Callable[[Tensor], Objective]]]:
+    """Noise and objective of each ascent: one loss, or one class after the other of the closest."""
+    for restart in range(attack.restarts):
+        stream = f"{whole.key.stream}/restart/{restart}"
+        if attack.targets is None:
+            yield f"{stream}/target/0", _untargeted(attack, whole.labels_B)
+            continue
+        with model.keyed(replace(whole.key, stream=stream)), torch.no_grad():
+            logits_BK = model.logits(whole.origin, attack.space)
+        closest_BK = logits_BK.argsort(dim=1, descending=True, stable=True)
+        for place in range(1, min(attack.targets, logits_BK.shape[1] - 1) + 1):
+            of = _targeted(attack, whole.labels_B, closest_BK[:, place])
+            yield f"{stream}/target/{place - 1}", of
+
+
+def _untargeted(attack: APGD, labels_B: Tensor) -> Callable[[Tensor], Objective]:
+    def of(rows_B: Tensor) -> Objective:
+        return Objective(lambda r: LOSSES[attack.loss](r, labels_B[rows_B]), attack.draws)
+
+    return of
+
+
+def _targeted(attack: APGD, labels_B: Tensor, targets_B: Tensor) -> Callable[[Tensor], Objective]:
+    def of(rows_B: Tensor) -> Objective:
+        own_B, other_B = labels_B[rows_B], targets_B[rows_B]
+        return Objective(lambda r: dlr_targeted(r, own_B, other_B), attack.draws)
+
+    return of
+
+
+def _within(of: Callable[[Tensor], Objective], part: Part) -> Callable[[Tensor], Objective]:
+    """The objective of the samples at places of a part."""
+    return lambda places_B: of(part.rows_B[places_B])
 
 
 def begin(ball: Ball, key: noise.Key) -> Tensor:
@@ -76,12 +149,15 @@ class Climbed:
     """What an ascent found.
 
     Attributes:
-        z: of each sample the last point that fooled the network, else the one of most loss.
-        zero_gradient_B: samples whose gradient was exactly zero at every point.
+        z: of each sample the first point that fooled the network, or the last one if the aim is
+            lasting; else the one of most loss.
+        zero_gradient_B: samples whose gradient was exactly zero at every point so far.
+        steps_B: steps to that point.
     """
 
     z: Tensor
     zero_gradient_B: Tensor
+    steps_B: Tensor
 
 
 def climb(
@@ -90,32 +166,29 @@ def climb(
     ball: Ball,
     labels_B: Tensor,
     steps: int,
-    objective: Objective,
+    aim: Aim,
 ) -> Climbed:
-    """Ascend from given points.
+    """Ascend from given points; what has fooled the network leaves, unless the aim is lasting.
 
     Args:
-        model: the network.
+        model: the network, `keyed`.
         z: where to begin, inside the ball.
         ball: where to stay.
         labels_B: true classes.
         steps: gradient steps.
-        objective: to be raised.
+        aim: what is to be raised, and until when.
     """
-    run = _Ascent(model, z, ball, labels_B, objective)
-    checked = checks(steps)
-    before, since = z, 0
-    for step in range(steps):
-        ahead = ball.project(run.z + run.size * ball.steepest(run.g))
-        share = MOMENTUM if step else 1.0
-        moved = run.z + (ahead - run.z) * share + (run.z - before) * (1 - share)
-        before = run.z
-        run.go(ball.project(moved))
+    run = _Ascent(model, z, ball, labels_B, aim)
+    checked, since = checks(steps), 0
+    for step in range(1, steps + 1):
+        if not run.goes_on():
+            break
+        run.step()
         since += 1
-        if step + 1 in checked:
+        if step in checked:
             run.halve(since)
             since = 0
-    return Climbed(z=run.found, zero_gradient_B=run.zero_B)
+    return run.climbed()
 
 
 def checks(steps: int) -> set[int]:
@@ -129,75 +202,134 @@ def checks(steps: int) -> set[int]:
     return found
 
 
-class _Ascent:
-    """Where an ascent is, and the best that it saw; axes of samples as in the ball.
+@dataclass
+class _State:
+    """Where the samples are that still climb, and the best that they saw.
 
     Attributes:
         z: the points.
-        g: gradient there.
-        size: length of the next step of each sample.
-        found: what to return.
-        zero_B: samples whose gradients were all zero.
+        before: those of the step before.
+        g: gradient at z.
+        loss_B: value there.
+        best: points of most loss so far.
+        best_g: gradient there.
+        best_loss_B: value there.
+        size: length of the next step of each sample, shaped to multiply points.
+        rises_B: steps since the last check that raised the loss.
+        checked_loss_B: best value at the last check.
+        halved_B: whether the last check halved the steps.
+        places_B: where they are among the samples that began.
     """
 
-    def __init__(
-        self,
-        model: SpikingClassifier,
-        z: Tensor,
-        ball: Ball,
-        labels_B: Tensor,
-        objective: Objective,
-    ) -> None:
-        self.model, self.ball, self.labels_B, self.objective = model, ball, labels_B, objective
-        self.zero_B = torch.ones_like(labels_B, dtype=torch.bool)
-        self.fooled_B = ~self.zero_B
-        self.z = self.best = self.found = z
-        self.loss_B, self.g, right_B = self._look(z)
-        self._keep(right_B)
-        self.best_loss_B, self.best_g = self.loss_B, self.g
-        self.size = ball.shaped(torch.full_like(self.loss_B, 2 * ball.epsilon))
-        self.rises_B = torch.zeros_like(labels_B)
-        self.checked_loss_B = self.loss_B
-        self.halved_B = torch.ones_like(self.zero_B)
+    z: Tensor
+    before: Tensor
+    g: Tensor
+    loss_B: Tensor
+    best: Tensor
+    best_g: Tensor
+    best_loss_B: Tensor
+    size: Tensor
+    rises_B: Tensor
+    checked_loss_B: Tensor
+    halved_B: Tensor
+    places_B: Tensor
 
-    def go(self, z: Tensor) -> None:
+
+class _Ascent:
+    """An ascent under way."""
+
+    def __init__(
+        self, model: SpikingClassifier, z: Tensor, ball: Ball, labels_B: Tensor, aim: Aim
+    ) -> None:
+        self._model, self._ball, self._labels_B, self._aim = model, ball, labels_B, aim
+        self._taken = 0
+        self._found = z.clone()
+        self._steps_B = torch.zeros_like(labels_B)
+        self._zero_B = torch.ones_like(labels_B, dtype=torch.bool)
+        self._fooled_B = ~self._zero_B
+        places_B = torch.arange(len(labels_B), device=labels_B.device)
+        self._objective = aim.of(places_B)
+        loss_B, g = self._look(z, places_B)
+        self._at = _State(
+            z=z,
+            before=z,
+            g=g,
+            loss_B=loss_B,
+            best=z,
+            best_g=g,
+            best_loss_B=loss_B,
+            size=ball.shaped(torch.full_like(loss_B, 2 * ball.epsilon)),
+            rises_B=torch.zeros_like(labels_B),
+            checked_loss_B=loss_B,
+            halved_B=torch.ones_like(self._fooled_B),
+            places_B=places_B,
+        )
+
+    def goes_on(self) -> bool:
+        """Whether any sample is left; those that fooled leave once they are enough."""
+        if self._aim.lasting:
+            return True
+        places_B = remaining(self._fooled_B[self._at.places_B])
+        if places_B is None:
+            return True
+        if len(places_B):
+            self._at = _State(**select(vars(self._at), places_B, self._ball.threat.space))
+            self._ball = replace(
+                self._ball, origin=self._ball.origin.index_select(self._ball.axis, places_B)
+            )
+            self._model.narrow(places_B)
+            self._objective = self._aim.of(self._at.places_B)
+        return bool(len(places_B))
+
+    def step(self) -> None:
         """Move on, and remember what was found there."""
-        self.z, before_B = z, self.loss_B
-        self.loss_B, self.g, right_B = self._look(z)
-        self._keep(right_B)
-        self.rises_B += self.loss_B > before_B
-        better_B = self.loss_B > self.best_loss_B
-        self.best = self._where(better_B, z, self.best)
-        self.best_g = self._where(better_B, self.g, self.best_g)
-        self.found = self._where(better_B & ~self.fooled_B, z, self.found)
-        self.best_loss_B = torch.where(better_B, self.loss_B, self.best_loss_B)
+        at, ball = self._at, self._ball
+        ahead = ball.project(at.z + at.size * ball.steepest(at.g))
+        share = MOMENTUM if self._taken else 1.0
+        moved = at.z + (ahead - at.z) * share + (at.z - at.before) * (1 - share)
+        at.before, at.z = at.z, ball.project(moved)
+        self._taken += 1
+        loss_B, at.g = self._look(at.z, at.places_B)
+        at.rises_B += loss_B > at.loss_B
+        better_B = loss_B > at.best_loss_B
+        at.best = self._where(better_B, at.z, at.best)
+        at.best_g = self._where(better_B, at.g, at.best_g)
+        at.best_loss_B = torch.where(better_B, loss_B, at.best_loss_B)
+        at.loss_B = loss_B
 
     def halve(self, steps: int) -> None:
         """Halve the steps of samples that do not get ahead, and go on from their best points."""
-        stuck_B = self.rises_B <= steps * IMPROVED
-        idle_B = ~self.halved_B & (self.checked_loss_B >= self.best_loss_B)
-        self.halved_B = stuck_B | idle_B
-        self.size = self._where(self.halved_B, self.size / 2, self.size)
-        self.z = self._where(self.halved_B, self.best, self.z)
-        self.g = self._where(self.halved_B, self.best_g, self.g)
-        self.checked_loss_B = self.best_loss_B
-        self.rises_B = torch.zeros_like(self.rises_B)
+        at = self._at
+        stuck_B = at.rises_B <= steps * IMPROVED
+        idle_B = ~at.halved_B & (at.checked_loss_B >= at.best_loss_B)
+        at.halved_B = stuck_B | idle_B
+        at.size = self._where(at.halved_B, at.size / 2, at.size)
+        at.z = self._where(at.halved_B, at.best, at.z)
+        at.g = self._where(at.halved_B, at.best_g, at.g)
+        at.checked_loss_B = at.best_loss_B
+        at.rises_B = torch.zeros_like(at.rises_B)
 
-    def _look(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss, gradient, and whether samples are classified rightly."""
-        z = z.detach().requires_grad_()
-        with torch.enable_grad():
-            response = self.model.response(z, self.ball.threat.space)
-            loss_B = self.objective(response)
-            (g,) = torch.autograd.grad(loss_B.sum(), z)
-        self.zero_B &= ~per_sample(g, self.ball.threat.space).any(1)
-        right_B = self.model.decided(response) == self.labels_B
-        return loss_B.detach(), g, right_B
+    def climbed(self) -> Climbed:
+        """What was found."""
+        at = self._at
+        best = self._found.index_copy(self._ball.axis, at.places_B, at.best)
+        found = torch.where(self._ball.shaped(self._fooled_B), self._found, best)
+        steps_B = torch.where(self._fooled_B, self._steps_B, self._taken)
+        return Climbed(z=found, zero_gradient_B=self._zero_B, steps_B=steps_B)
 
-    def _keep(self, right_B: Tensor) -> None:
-        """The last point that fools the network is the one to return."""
-        self.found = self._where(~right_B, self.z, self.found)
-        self.fooled_B = self.fooled_B | ~right_B
+    def _look(self, z: Tensor, places_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss and gradient; what fools the network is kept."""
+        space = self._ball.threat.space
+        loss_B, g, response = slope(self._model, z, space, self._objective)
+        open_B = self._aim.lasting | ~self._fooled_B[places_B]
+        self._zero_B[places_B] &= ~(open_B & per_sample(g, space).any(1))
+        wrong_B = self._model.decided(response) != self._labels_B[places_B]
+        new_B = (wrong_B & open_B).nonzero()[:, 0]
+        kept_B, axis = places_B[new_B], self._ball.axis
+        self._found.index_copy_(axis, kept_B, z.index_select(axis, new_B))
+        self._steps_B[kept_B] = self._taken
+        self._fooled_B[kept_B] = True
+        return loss_B, g
 
     def _where(self, chosen_B: Tensor, one: Tensor, other: Tensor) -> Tensor:
-        return torch.where(self.ball.shaped(chosen_B), one, other)
+        return torch.where(self._ball.shaped(chosen_B), one, other)

@@ -4,7 +4,7 @@ Croce and Hein 2020 (arXiv 1907.02044), algorithm 1, towards one class after the
 are theirs. What it finds does not depend on a radius, so one run serves a whole grid.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -13,8 +13,9 @@ from torch import Tensor
 
 from snnlib import noise
 from snnlib.attacks.ball import Ball
-from snnlib.attacks.gradient import Candidate
+from snnlib.attacks.gradient import Candidate, Candidates
 from snnlib.attacks.guards import per_sample
+from snnlib.attacks.part import Part, remaining
 from snnlib.classifier import SpikingClassifier
 from snnlib.spec.attack import FAB
 
@@ -34,43 +35,88 @@ def fab(
     attack: FAB,
     epsilons: Sequence[Fraction],
     key: noise.Key,
-) -> Iterator[Candidate]:
-    """For each target and radius the nearest point found if it lies in the ball, else the origin."""
-    ball = Ball.around(model, origin, float("inf"), attack.threat)
+) -> Candidates:
+    """For each target and radius the first point found in the ball, else the origin."""
+    whole = Part.whole(origin, labels_B, key, attack.space)
     with model.keyed(key), torch.no_grad():
         closest_BK = model.logits(origin, attack.space).argsort(dim=1, descending=True, stable=True)
+    standing_EB: Tensor | None = None
     for place in range(1, min(attack.targets, closest_BK.shape[1] - 1) + 1):
+        anywhere = None if standing_EB is None else standing_EB.any(0, keepdim=True)
+        part = whole.standing(anywhere, 0)
+        if part is None:
+            return
+        ball = Ball.around(model, part.origin, float("inf"), attack.threat)
         # where the network is wrong already, its own class is the target and it is done
-        with model.keyed(replace(key, stream=f"{key.stream}/target/{place}")):
-            z, zero_B = _nearest(model, ball, labels_B, closest_BK[:, place], attack.steps)
-        distance = ball.lengths(z - origin)
-        for index, exact in enumerate(epsilons):
-            inside = distance <= float(exact)
-            yield Candidate(epsilon=index, z=torch.where(inside, z, origin), zero_gradient_B=zero_B)
+        run = _Approach(part, closest_BK[part.rows_B, place], list(map(float, epsilons)))
+        with model.keyed(replace(part.key, stream=f"{key.stream}/target/{place}")):
+            run.follow(model, ball, attack.steps)
+        for index, z in enumerate(run.found_E):
+            standing_EB = yield Candidate(
+                epsilon=index,
+                z=z,
+                zero_gradient_B=run.zero_EB[index],
+                steps_B=(place - 1) * attack.steps + run.steps_EB[index],
+                rows_B=part.rows_B,
+            )
 
 
-def _nearest(
-    model: SpikingClassifier, ball: Ball, labels_B: Tensor, targets_B: Tensor, steps: int
-) -> tuple[Tensor, Tensor]:
-    """The nearest point that fools; the origin plus infinity where none was found."""
-    origin, z = ball.origin, ball.origin
-    nearest = torch.full_like(origin, float("inf"))
-    least = ball.lengths(nearest - origin)
-    zero_B = torch.ones_like(labels_B, dtype=torch.bool)
-    for _ in range(steps):
-        lead_B, g = _lead(model, z, ball, labels_B, targets_B)
-        zero_B &= ~per_sample(g, ball.threat.space).any(1)
-        own, other = (onto(ball, at, g, lead_B, z) for at in (z, origin))
-        length, from_origin = (ball.lengths(step).clamp(min=1e-8) for step in (own, other))
-        share = (length / (length + from_origin)).clamp(max=BIAS)
-        z = (z + OVERSHOOT * own) * (1 - share) + (origin + OVERSHOOT * other) * share
-        z = ball.clip(z)
-        fooled = ball.shaped(_wrong(model, z, ball, labels_B))
-        distance = ball.lengths(z - origin)
-        closer = fooled & (distance < least)
-        nearest, least = torch.where(closer, z, nearest), torch.where(closer, distance, least)
-        z = torch.where(fooled, origin + (z - origin) * BACK, z)
-    return nearest, zero_B
+class _Approach:
+    """The ways of samples towards a class each, and the first point on them within each radius.
+
+    Attributes:
+        found_E: points for each radius, the origin where none was found.
+        steps_EB: steps to them; 0 where none was found.
+        zero_EB: samples whose gradient was exactly zero in every step to there.
+    """
+
+    def __init__(self, part: Part, targets_B: Tensor, radii: Sequence[float]) -> None:
+        self._part, self._targets_B, self._radii = part, targets_B, radii
+        self.found_E = [part.origin.clone() for _ in radii]
+        self.steps_EB = part.labels_B.new_zeros(len(radii), len(part.labels_B))
+        self.zero_EB = torch.ones_like(self.steps_EB, dtype=torch.bool)
+
+    def follow(self, model: SpikingClassifier, ball: Ball, steps: int) -> None:
+        """Take the steps from the origins; what was found within every radius leaves."""
+        part, targets_B, z = self._part, self._targets_B, ball.origin
+        places_B = torch.arange(len(targets_B), device=targets_B.device)
+        for step in range(1, steps + 1):
+            left_B = remaining((self.steps_EB[:, places_B] > 0).all(0))
+            if left_B is not None:
+                if not len(left_B):
+                    return
+                part, places_B, targets_B = part.at(left_B), places_B[left_B], targets_B[left_B]
+                z, ball = z.index_select(ball.axis, left_B), replace(ball, origin=part.origin)
+                model.narrow(left_B)
+            lead_B, g = _lead(model, z, ball, part.labels_B, targets_B)
+            z = _moved(ball, z, lead_B, g)
+            fooled_B = _wrong(model, z, ball, part.labels_B)
+            self._keep(step, places_B, (z, g, fooled_B), ball)
+            back = ball.origin + (z - ball.origin) * BACK
+            z = torch.where(ball.shaped(fooled_B), back, z)
+
+    def _keep(
+        self, step: int, places_B: Tensor, seen: tuple[Tensor, Tensor, Tensor], ball: Ball
+    ) -> None:
+        z, g, fooled_B = seen
+        distance_B = ball.lengths(z - ball.origin).flatten()
+        slopes_B = per_sample(g, ball.threat.space).any(1)
+        for index, radius in enumerate(self._radii):
+            open_B = self.steps_EB[index, places_B] == 0
+            self.zero_EB[index, places_B] &= ~(open_B & slopes_B)
+            new_B = (open_B & fooled_B & (distance_B <= radius)).nonzero()[:, 0]
+            self.steps_EB[index, places_B[new_B]] = step
+            points = z.index_select(ball.axis, new_B)
+            self.found_E[index].index_copy_(ball.axis, places_B[new_B], points)
+
+
+def _moved(ball: Ball, z: Tensor, lead_B: Tensor, g: Tensor) -> Tensor:
+    """The next point: onto the plane from z, and a little of the way there from the origin."""
+    own, other = (onto(ball, at, g, lead_B, z) for at in (z, ball.origin))
+    length, from_origin = (ball.lengths(step).clamp(min=1e-8) for step in (own, other))
+    share = (length / (length + from_origin)).clamp(max=BIAS)
+    moved = (z + OVERSHOOT * own) * (1 - share) + (ball.origin + OVERSHOOT * other) * share
+    return ball.clip(moved)
 
 
 def _lead(

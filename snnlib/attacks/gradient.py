@@ -11,7 +11,7 @@ samples_B=...)`) seeds what is random. For given noise there are `from_signs` (R
 and `ascend` (PGD or BIM from a given start).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -20,10 +20,13 @@ from torch import Tensor
 
 from snnlib import noise
 from snnlib.attacks.ball import Ball
+from snnlib.attacks.expectation import Objective, slope
 from snnlib.attacks.guards import batch_axis, per_sample
+from snnlib.attacks.part import Part
 from snnlib.classifier import SpikingClassifier
 from snnlib.losses import LOSSES
 from snnlib.spec.attack import BIM, FGSM, PGD, RFGSM, GradientAttack, Space
+from snnlib.spec.neuron import ASSG
 from snnlib.spec.values import step_length
 
 
@@ -35,21 +38,31 @@ class Candidate:
         epsilon: position of its radius in the grid.
         z: the point.
         zero_gradient_B: samples whose gradient was exactly zero in every step.
+        steps_B: gradient steps or queries it took, over restarts and targets; one number if equal.
+        rows_B: which samples of the batch it is of, ascending positions; all if None.
     """
 
     epsilon: int
     z: Tensor
     zero_gradient_B: Tensor
+    steps_B: Tensor | int = 1
+    rows_B: Tensor | None = None
+
+
+Candidates = Generator[Candidate, Tensor | None, None]
+"""What an attack proposes, point by point.
+
+Whoever asks may answer each with what stands after it, bool [epsilons, samples]: broken samples
+leave the attack between its runs then. A plain loop answers nothing, and all samples stay.
+"""
 
 
 def gradient(
     model: SpikingClassifier, z: Tensor, labels_B: Tensor, attack: GradientAttack
 ) -> Tensor:
     """Gradient of the summed loss with respect to z; each sample's part is its own."""
-    z = z.detach().requires_grad_()
-    with torch.enable_grad():
-        loss = LOSSES[attack.loss](model.response(z, attack.space), labels_B).sum()
-    return torch.autograd.grad(loss, z)[0]
+    objective = Objective(lambda response: LOSSES[attack.loss](response, labels_B), attack.draws)
+    return slope(model, z, attack.space, objective)[1]
 
 
 def fgsm(
@@ -60,7 +73,7 @@ def fgsm(
     attack: FGSM,
     epsilons: Sequence[Fraction],
     key: noise.Key,
-) -> Iterator[Candidate]:
+) -> Candidates:
     """z = origin + epsilon sign(g), g = dL/dz at origin (Goodfellow et al. 2015, section 4).
 
     In l2 the step is epsilon g / |g|. Its direction does not depend on epsilon, so one gradient
@@ -83,7 +96,7 @@ def rfgsm(
     attack: RFGSM,
     epsilons: Sequence[Fraction],
     key: noise.Key,
-) -> Iterator[Candidate]:
+) -> Candidates:
     """z = x' + (epsilon - alpha) sign(g) with x' = origin + alpha n, g = dL/dz at x'.
 
     n are random signs, the same for every radius; x' may leave the bounds, z may not (Tramer et al.
@@ -142,13 +155,47 @@ def bim(
     attack: BIM,
     epsilons: Sequence[Fraction],
     key: noise.Key,
-) -> Iterator[Candidate]:
+) -> Candidates:
     """Ascent in steps of epsilon/steps from the origin (Kurakin et al. 2017, eq. 2)."""
+    whole = Part.whole(origin, labels_B, key, attack.space)
+    first = shared(model, whole, attack, radii=len(epsilons))
     for index, exact in enumerate(epsilons):
         ball = Ball.around(model, origin, float(exact), attack.threat)
         with model.keyed(key):
-            z, zero_B = ascend(model, origin, ball, labels_B, attack, ball.epsilon / attack.steps)
-        yield Candidate(epsilon=index, z=z, zero_gradient_B=zero_B)
+            z, zero_B = _risen(model, whole, ball, attack, (ball.epsilon / attack.steps, first))
+        yield Candidate(epsilon=index, z=z, zero_gradient_B=zero_B, steps_B=attack.steps)
+
+
+def shared(
+    model: SpikingClassifier, whole: Part, attack: GradientAttack, *, radii: int
+) -> Tensor | None:
+    """The gradient at the origin, with which an ascent begins at every radius.
+
+    None where every ascent must see a gradient of its own: under noise, and with a surrogate that
+    remembers the gradients it gave.
+    """
+    if radii == 1 or model.noisy(attack.space) or isinstance(attack.surrogate, ASSG):
+        return None
+    with model.keyed(whole.key):
+        return gradient(model, whole.origin, whole.labels_B, attack)
+
+
+def _risen(
+    model: SpikingClassifier,
+    part: Part,
+    ball: Ball,
+    attack: BIM | PGD,
+    way: tuple[float, Tensor | None],
+) -> tuple[Tensor, Tensor]:
+    """`ascend` from the origin in steps of a length, of which the first may be known already."""
+    step, first = way
+    if first is None:
+        return ascend(model, part.origin, ball, part.labels_B, attack, step)
+    g = part.of(first)
+    z = ball.project(part.origin + step * ball.steepest(g))
+    rest = replace(attack, steps=attack.steps - 1)
+    z, zero_B = ascend(model, z, ball, part.labels_B, rest, step)
+    return z, zero_B & ~per_sample(g, attack.space).any(1)
 
 
 def ascend(
@@ -188,18 +235,33 @@ def pgd(
     attack: PGD,
     epsilons: Sequence[Fraction],
     key: noise.Key,
-) -> Iterator[Candidate]:
+) -> Candidates:
     """z_{k+1} = P(z_k + a sign(dL/dz_k)), P onto ball and range (Madry et al. 2018, eq. 2.1).
 
     Each radius and restart begins its own stream of noise, so a candidate does not depend on
     which others are asked for.
     """
+    whole = Part.whole(origin, labels_B, key, attack.space)
+    first = None if attack.random_start else shared(model, whole, attack, radii=len(epsilons))
+    standing_EB = None
     for index, exact in enumerate(epsilons):
-        ball = Ball.around(model, origin, float(exact), attack.threat)
         step = float(step_length(attack.step_size, exact))
         for restart in range(attack.restarts):
-            own = replace(key, stream=f"{key.stream}/restart/{restart}")
-            begin = ball.scattered(own) if attack.random_start else origin
+            part = whole.standing(standing_EB, index)
+            if part is None:
+                break
+            ball = Ball.around(model, part.origin, float(exact), attack.threat)
+            own = replace(part.key, stream=f"{key.stream}/restart/{restart}")
+            begin = ball.scattered(own) if attack.random_start else None
             with model.keyed(own):
-                z, zero_B = ascend(model, begin, ball, labels_B, attack, step)
-            yield Candidate(epsilon=index, z=z, zero_gradient_B=zero_B)
+                if begin is None:
+                    z, zero_B = _risen(model, part, ball, attack, (step, first))
+                else:
+                    z, zero_B = ascend(model, begin, ball, part.labels_B, attack, step)
+            standing_EB = yield Candidate(
+                epsilon=index,
+                z=z,
+                zero_gradient_B=zero_B,
+                steps_B=(restart + 1) * attack.steps,
+                rows_B=part.rows_B,
+            )

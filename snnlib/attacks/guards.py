@@ -1,12 +1,12 @@
 """Refuse to believe an attack that broke its rules: the run fails, not the sample."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from snnlib.classifier import Bounds
+from snnlib.classifier import Bounds, SpikingClassifier
 from snnlib.errors import GuardBroken, NotFinite
 from snnlib.spec.attack import Space, ThreatModel
 
@@ -85,6 +85,45 @@ def check(
         plain = isinstance(low, float) and isinstance(high, float)
         where = f"[{low:g}, {high:g}]" if plain else "of the normalised input"
         _refuse(outside, samples_B, GuardBroken, f"left the range {where}")
+
+
+@contextmanager
+def finite(model: SpikingClassifier) -> Iterator[None]:
+    """Hold that what goes into a network's layers is finite, what comes out, and every gradient.
+
+    Else a sample could pass for robust: NaN compares as false with everything, and its sign is 0.
+
+    Raises:
+        NotFinite: inside; a value is NaN or infinite.
+    """
+
+    def hold(value_TB: Tensor, what: str) -> None:
+        # expanded in time it is the same at every step
+        value_TB = value_TB[:1] if value_TB.stride(0) == 0 else value_TB
+        finite_TB = value_TB.detach().isfinite()
+        if not bool(finite_TB.all()):
+            bad = ~finite_TB.movedim(1, 0).flatten(1)
+            known_B = model.keyed_samples
+            samples_B = torch.arange(len(bad), device=bad.device) if known_B is None else known_B
+            _refuse(bad, samples_B, NotFinite, what)
+
+    def before(_layers: nn.Module, inputs: tuple[Tensor]) -> None:
+        (x_TBCHW,) = inputs
+        hold(x_TBCHW, "is NaN or infinite during the attack")
+        if x_TBCHW.requires_grad:
+            what = "has a gradient that is NaN or infinite"
+            x_TBCHW.register_hook(lambda g: hold(g, what))  # type: ignore[no-untyped-call]
+
+    def after(_layers: nn.Module, _inputs: object, current_TBK: Tensor) -> None:
+        hold(current_TBK, "has a logit that is NaN or infinite")
+
+    with ExitStack() as hooks:
+        for handle in (
+            model.layers.register_forward_pre_hook(before),
+            model.layers.register_forward_hook(after),
+        ):
+            hooks.callback(handle.remove)
+        yield
 
 
 def finite_logits(logits_BK: Tensor, samples_B: Tensor) -> None:

@@ -1,6 +1,6 @@
 """Ascent along averaged gradients: MI-FGSM, and SA-PGD for gradients that are noisy or vanish."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -10,8 +10,9 @@ from torch import Tensor
 from snnlib import noise
 from snnlib.attacks.apgd import checks
 from snnlib.attacks.ball import Ball
-from snnlib.attacks.gradient import Candidate, gradient
+from snnlib.attacks.gradient import Candidate, Candidates, gradient, shared
 from snnlib.attacks.guards import per_sample
+from snnlib.attacks.part import Part
 from snnlib.classifier import SpikingClassifier
 from snnlib.spec.attack import MIFGSM, SAPGD
 from snnlib.spec.values import step_length
@@ -25,20 +26,23 @@ def mifgsm(
     attack: MIFGSM,
     epsilons: Sequence[Fraction],
     key: noise.Key,
-) -> Iterator[Candidate]:
+) -> Candidates:
     """m = decay m + g / |g|_1, z = P(z + a sign(m)) from the origin (Dong et al. 2018, algorithm 1)."""
+    whole = Part.whole(origin, labels_B, key, attack.space)
+    first = shared(model, whole, attack, radii=len(epsilons))
     for index, exact in enumerate(epsilons):
         ball = Ball.around(model, origin, float(exact), attack.threat)
         step = float(step_length(attack.step_size, exact))
         z, m = origin, torch.zeros_like(origin)
         zero_B = torch.ones_like(labels_B, dtype=torch.bool)
         with model.keyed(key):
-            for _ in range(attack.steps):
-                g = gradient(model, z, labels_B, attack)
+            for turn in range(attack.steps):
+                known = None if turn else first
+                g = gradient(model, z, labels_B, attack) if known is None else known
                 zero_B &= ~per_sample(g, attack.space).any(1)
                 m = float(attack.decay) * m + _over(g, _mean(g.abs(), ball))
                 z = ball.project(z + step * ball.steepest(m))
-        yield Candidate(epsilon=index, z=z, zero_gradient_B=zero_B)
+        yield Candidate(epsilon=index, z=z, zero_gradient_B=zero_B, steps_B=attack.steps)
 
 
 def sapgd(
@@ -49,21 +53,32 @@ def sapgd(
     attack: SAPGD,
     epsilons: Sequence[Fraction],
     key: noise.Key,
-) -> Iterator[Candidate]:
+) -> Candidates:
     """One candidate for each radius and restart, the last iterate (Wang et al. 2025, section 4.2).
 
     m = .5 m + g / mean|g|, v = .8 v + g^2 / mean(g^2), z = P(z + clip(h m / sqrt(v), -h, h)); the
     length h starts at epsilon and is halved after the steps at which APGD checks its progress.
     A gradient that is exactly 0 leaves its sample where it is.
     """
+    whole = Part.whole(origin, labels_B, key, attack.space)
+    standing_EB = None
     for index, exact in enumerate(epsilons):
-        ball = Ball.around(model, origin, float(exact), attack.threat)
         for restart in range(attack.restarts):
-            own = replace(key, stream=f"{key.stream}/restart/{restart}")
-            begin = ball.scattered(own) if attack.random_start else origin
+            part = whole.standing(standing_EB, index)
+            if part is None:
+                break
+            ball = Ball.around(model, part.origin, float(exact), attack.threat)
+            own = replace(part.key, stream=f"{key.stream}/restart/{restart}")
+            begin = ball.scattered(own) if attack.random_start else part.origin
             with model.keyed(own):
-                z, zero_B = _stable(model, begin, ball, labels_B, attack)
-            yield Candidate(epsilon=index, z=z, zero_gradient_B=zero_B)
+                z, zero_B = _stable(model, begin, ball, part.labels_B, attack)
+            standing_EB = yield Candidate(
+                epsilon=index,
+                z=z,
+                zero_gradient_B=zero_B,
+                steps_B=(restart + 1) * attack.steps,
+                rows_B=part.rows_B,
+            )
 
 
 def _stable(

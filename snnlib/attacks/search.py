@@ -1,7 +1,7 @@
 """Attacks without gradients: Square, and points drawn at random."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -10,7 +10,8 @@ from torch import Tensor
 
 from snnlib import noise
 from snnlib.attacks.ball import Ball
-from snnlib.attacks.gradient import Candidate
+from snnlib.attacks.gradient import Candidate, Candidates
+from snnlib.attacks.part import Part, remaining
 from snnlib.classifier import SpikingClassifier
 from snnlib.losses import margin
 from snnlib.spec.attack import RandomNoise, Square
@@ -27,14 +28,18 @@ def random_noise(
     attack: RandomNoise,
     epsilons: Sequence[Fraction],
     key: noise.Key,
-) -> Iterator[Candidate]:
+) -> Candidates:
     """Points drawn uniformly from the ball, one candidate each."""
-    del labels_B
+    whole = Part.whole(origin, labels_B, key, attack.space)
+    standing_EB = None
     for index, exact in enumerate(epsilons):
-        ball = Ball.around(model, origin, float(exact), attack.threat)
         for draw in range(attack.draws):
-            z = ball.scattered(replace(key, stream=f"{key.stream}/draw/{draw}"))
-            yield Candidate(epsilon=index, z=z, zero_gradient_B=_unseen(origin, ball))
+            part = whole.standing(standing_EB, index)
+            if part is None:
+                break
+            ball = Ball.around(model, part.origin, float(exact), attack.threat)
+            z = ball.scattered(replace(part.key, stream=f"{key.stream}/draw/{draw}"))
+            standing_EB = yield _blind(part, index, z, draw + 1)
 
 
 def square(
@@ -45,42 +50,61 @@ def square(
     attack: Square,
     epsilons: Sequence[Fraction],
     key: noise.Key,
-) -> Iterator[Candidate]:
+) -> Candidates:
     """Random search over square patches (Andriushchenko et al. 2020, arXiv 1912.00049, algorithm 2).
 
     From vertical stripes of +-epsilon on, each query sets every channel of a random square to
     +-epsilon and is kept if the margin grew; squares shrink with the queries made. Each sample has
     squares of its own. Time steps count as channels.
     """
+    whole = Part.whole(origin, labels_B, key, attack.space)
+    standing_EB = None
     for index, exact in enumerate(epsilons):
-        ball = Ball.around(model, origin, float(exact), attack.threat)
         for restart in range(attack.restarts):
-            own = replace(key, stream=f"{key.stream}/restart/{restart}")
-            with model.keyed(own), torch.no_grad():
-                z = _searched(model, ball, labels_B, attack, own)
-            yield Candidate(epsilon=index, z=z, zero_gradient_B=_unseen(origin, ball))
+            part = whole.standing(standing_EB, index)
+            if part is None:
+                break
+            ball = Ball.around(model, part.origin, float(exact), attack.threat)
+            own = replace(part, key=replace(part.key, stream=f"{key.stream}/restart/{restart}"))
+            with model.keyed(own.key), torch.no_grad():
+                z, queries_B = _searched(model, own, ball, attack)
+            standing_EB = yield _blind(part, index, z, restart * attack.queries + queries_B)
 
 
-def _unseen(origin: Tensor, ball: Ball) -> Tensor:
-    """No gradient was looked at, so none was found to be zero."""
-    return torch.zeros(origin.shape[ball.axis], dtype=torch.bool, device=origin.device)
+def _blind(part: Part, index: int, z: Tensor, steps_B: Tensor | int) -> Candidate:
+    """A candidate of an attack that looks at no gradient: none was found to be zero."""
+    zero_B = torch.zeros_like(part.labels_B, dtype=torch.bool)
+    return Candidate(
+        epsilon=index, z=z, zero_gradient_B=zero_B, steps_B=steps_B, rows_B=part.rows_B
+    )
 
 
 def _searched(
-    model: SpikingClassifier, ball: Ball, labels_B: Tensor, attack: Square, key: noise.Key
-) -> Tensor:
-    z = _striped(ball, key)
-    margin_B = _margin(model, z, ball, labels_B)
+    model: SpikingClassifier, part: Part, ball: Ball, attack: Square
+) -> tuple[Tensor, Tensor]:
+    """The points of the largest margin, and the queries made until they fooled the network."""
+    z = _striped(ball, part.key)
+    margin_B = _margin(model, z, ball, part.labels_B)
+    found, made_B = z.clone(), torch.ones_like(part.labels_B)
+    places_B = torch.arange(len(made_B), device=made_B.device)
     for query in range(1, attack.queries):
-        if bool((margin_B > 0).all()):
-            break
-        moved = _patched(z, ball, _side(attack, query, ball), key, query)
-        new_B = _margin(model, moved, ball, labels_B)
+        left_B = remaining(margin_B > 0)
+        if left_B is not None:
+            found.index_copy_(ball.axis, places_B, z)
+            if not len(left_B):
+                return found, made_B
+            part, z, margin_B = part.at(left_B), z.index_select(ball.axis, left_B), margin_B[left_B]
+            places_B, ball = places_B[left_B], replace(ball, origin=part.origin)
+            model.narrow(left_B)
+        moved = _patched(z, ball, _side(attack, query, ball), part.key, query)
+        new_B = _margin(model, moved, ball, part.labels_B)
         # what fools already stays as it is
-        better_B = (new_B > margin_B) & (margin_B <= 0)
+        open_B = margin_B <= 0
+        made_B[places_B] = torch.where(open_B, query + 1, made_B[places_B])
+        better_B = (new_B > margin_B) & open_B
         z = torch.where(ball.shaped(better_B), moved, z)
         margin_B = torch.where(better_B, new_B, margin_B)
-    return z
+    return found.index_copy_(ball.axis, places_B, z), made_B
 
 
 def _margin(model: SpikingClassifier, z: Tensor, ball: Ball, labels_B: Tensor) -> Tensor:

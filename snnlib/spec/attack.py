@@ -1,14 +1,24 @@
 """Attacks and the threat models that bound them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from snnlib.spec.neuron import AttackRule, AttackSurrogate
-from snnlib.spec.values import Bool, PositiveInt, PositiveReal, Real, Spec, StepSize, step_length
+from snnlib.spec.values import (
+    CANONICAL,
+    Bool,
+    Checkpoint,
+    PositiveInt,
+    PositiveReal,
+    Real,
+    Spec,
+    StepSize,
+    step_length,
+)
 
 Space = Literal["pixel", "repeated", "encoded"]
 AttackLoss = Literal[
@@ -76,11 +86,14 @@ class GradientAttack(BlindAttack):
             output's mean current, or of its traces against the target's at every step.
         surrogate: the attacker's surrogate gradient; `own` is the network's.
         gradient: the attacker's gradient rule; `own` is the network's.
+        draws: of the network's noise that each gradient is the mean over (expectation over
+            transformation).
     """
 
     loss: AttackLoss = "cross_entropy"
     surrogate: Own | AttackSurrogate = "own"
     gradient: Own | AttackRule = "own"
+    draws: PositiveInt = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,10 +254,132 @@ class RandomNoise(BlindAttack):
     draws: PositiveInt = 100
 
 
+Climb = Annotated[FGSM | RFGSM | BIM | PGD | MIFGSM | APGD | SAPGD, Field(discriminator="name")]
+"""Those that climb one gradient."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferSource(Spec):
+    """A network that an attack climbs on in place of the one that is judged.
+
+    Attributes:
+        parent: this cell with the given keys replaced, e.g. {seed: 1} or {model.neuron: relu,
+            model.time_steps: 1}; the same seed unless one is given.
+        checkpoint: an own file of weights for this cell's own network.
+    """
+
+    parent: dict[str, Any] | None = field(default=None, hash=False)
+    checkpoint: Checkpoint | None = None
+
+
+def _source(value: object, info: ValidationInfo) -> object:
+    if info.context != CANONICAL and not isinstance(value, dict | TransferSource):
+        raise ValueError(
+            "expected the keys to replace in this cell, e.g. {parent: {seed: 1}}, or "
+            "{checkpoint: {path: …, sha256: …}}"
+        )
+    return value
+
+
+_SourceId = Annotated[str, Field(pattern=r"^([0-9a-f]{16}|sha256:[0-9a-f]{64})$")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer(Spec):
+    """Points found on another network, judged on this one (Papernot et al. 2016).
+
+    The threat model is the inner attack's, in pixel space: what two networks share is the image.
+
+    Attributes:
+        source: the other network; in an identity its training id, or "sha256:" and that of a file.
+        attack: what climbs on it.
+    """
+
+    revision: ClassVar[int] = 1
+    surrogate: ClassVar[Own] = "own"
+    gradient: ClassVar[Own] = "own"
+    name: Literal["transfer"] = "transfer"
+    source: Annotated[TransferSource | _SourceId, BeforeValidator(_source)]
+    attack: Climb = APGD()
+
+    @property
+    def threat(self) -> ThreatModel:
+        """The ball this attack stays in."""
+        return self.attack.threat
+
+    @property
+    def norm(self) -> Norm:
+        """Of the perturbation."""
+        return self.attack.norm
+
+    @property
+    def space(self) -> Space:
+        """What is perturbed."""
+        return self.attack.space
+
+    @property
+    def clip(self) -> bool:
+        """Whether the perturbed input is kept where inputs lie."""
+        return self.attack.clip
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoAttack(BlindAttack):
+    """APGD, APGD towards classes, FAB and Square, one after the other (Croce and Hein 2020, sec. 6).
+
+    Each meets only the samples that the ones before left standing (`spec.suite.members`).
+
+    Attributes:
+        steps: gradient steps of each attack, towards each of 9 classes.
+        queries: points that Square asks about.
+        surrogate: the attacker's surrogate gradient; `own` is the network's.
+        gradient: the attacker's gradient rule; `own` is the network's.
+        draws: of the network's noise that APGD's gradients are the mean over.
+    """
+
+    revision: ClassVar[int] = 1
+    name: Literal["autoattack"] = "autoattack"
+    norm: Literal["linf"] = "linf"
+    steps: PositiveInt = 100
+    queries: PositiveInt = 5000
+    draws: PositiveInt = 1
+    surrogate: Own | AttackSurrogate = "own"
+    gradient: Own | AttackRule = "own"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpikingSuite(BlindAttack):
+    """What breaks spiking networks: every surrogate gradient, then the strongest attacks.
+
+    Cheap attacks under many shapes and widths come first, then APGD and SA-PGD under the surrogates
+    that adapt, then Square; each meets only the samples that the ones before left standing
+    (`spec.suite.members`).
+
+    Attributes:
+        sweep_steps: gradient steps under each surrogate of the sweep.
+        steps: gradient steps of each strong attack.
+        queries: points that Square asks about.
+        draws: of the network's noise that each gradient is the mean over.
+    """
+
+    revision: ClassVar[int] = 1
+    name: Literal["snn"] = "snn"
+    norm: Literal["linf"] = "linf"
+    sweep_steps: PositiveInt = 10
+    steps: PositiveInt = 100
+    queries: PositiveInt = 5000
+    draws: PositiveInt = 1
+
+
 AttackName = Literal[
-    "fgsm", "rfgsm", "bim", "pgd", "mifgsm", "apgd", "fab", "square", "sapgd", "noise"
+    "fgsm", "rfgsm", "bim", "pgd", "mifgsm", "apgd", "fab", "square", "sapgd", "noise", "transfer"
 ]
-_Attack = FGSM | RFGSM | BIM | PGD | MIFGSM | APGD | FAB | Square | SAPGD | RandomNoise
+SuiteName = Literal["autoattack", "snn"]
+Member = FGSM | RFGSM | BIM | PGD | MIFGSM | APGD | FAB | Square | SAPGD | RandomNoise | Transfer
+"""An attack that is not made of others."""
+Suite = AutoAttack | SpikingSuite
+"""Attacks one after the other, each on what the ones before left standing."""
+_Attack = Member | Suite
 Attack = Annotated[_Attack, Field(discriminator="name")]
 AnyAttack = Annotated[_Attack | Clean, Field(discriminator="name")]
 InnerAttack = Annotated[FGSM | RFGSM | BIM | PGD, Field(discriminator="name")]

@@ -1,13 +1,17 @@
 """Which data a network is trained and judged on."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field
 
 from snnlib.spec.values import NaturalInt, PositiveInt, Seed, Spec
 
 DatasetName = Literal["digits", "mnist", "fashion_mnist", "svhn", "cifar10", "cifar100"]
 Augmentation = Literal["none", "shift", "flip", "crop", "crop_flip", "trivial", "crop_flip_trivial"]
 Split = Literal["test", "validation"]
+MOST_EXAMPLES = 1000
+"""Samples whose adversarial examples can be kept; they wait in memory until all are there."""
 
 SHAPES: dict[DatasetName, tuple[int, int, int]] = {
     "digits": (1, 8, 8),
@@ -109,11 +113,17 @@ class Evaluation(Spec):
         split: `test` for results, `validation` for tuning.
         samples: how many samples, from the start of the split; all when unset.
         seed: seed of the attacks' randomness.
+        draws: of the noise of a random encoder; the network decides by the mean of its logits over
+            them. With one, the noise is that of the seed: the control of a fixed seed.
         batch: samples attacked together; chosen by the worker when unset. It can change the last
             bit of a float and is therefore kept over resumes, but is no part of the attack id.
+        save_examples: of how many samples, from the first on, adversarial examples are kept beside
+            each record that is made; no part of the attack id, so it makes no record by itself.
     """
 
     split: Split = "test"
     samples: PositiveInt | None = None
     seed: Seed = 0
+    draws: PositiveInt = 1
     batch: PositiveInt | None = None
+    save_examples: Annotated[NaturalInt, Field(le=MOST_EXAMPLES)] = 0

@@ -6,10 +6,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from snnlib.spec.attack import AttackLoss
+from snnlib.spec.attack import AttackLoss, Own, Space
 from snnlib.spec.data import Split
+from snnlib.spec.neuron import AttackRule, AttackSurrogate
 from snnlib.spec.neuron import Quantity as Quantity
-from snnlib.spec.values import PositiveInt, PositiveReal, Spec
+from snnlib.spec.values import Epsilon, PositiveInt, PositiveReal, Spec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,5 +51,38 @@ class GradientsStage(Spec):
     threshold: Annotated[PositiveReal, Field(lt=1)] = Decimal("0.001")
 
 
-StageKind = Literal["nds", "gradients"]
-Stage = Annotated[NDSStage | GradientsStage, Field(discriminator="kind")]
+@dataclass(frozen=True, kw_only=True)
+class AuditStage(Spec):
+    """Whether robustness under an attacker is real, or the attacker's gradient is masked.
+
+    Loss, surrogate, gradient rule and space are those of the evaluation that is judged; as they are
+    by default, that of the network's own gradient in pixel space.
+
+    Attributes:
+        split: whose images are attacked.
+        samples: how many, from the start of the split; all when unset.
+        epsilons: radii; those of `spec.audit.EPSILONS` when unset.
+        steps: gradient steps of each attack.
+        queries: points that the attack without gradients asks about.
+        loss: what the judged attacker raises.
+        surrogate: its surrogate gradient; `own` is the network's.
+        gradient: its gradient rule; `own` is the network's.
+        space: what it perturbs.
+    """
+
+    revision: ClassVar[int] = 1
+    noun: ClassVar[str] = "audit"
+    kind: Literal["audit"] = "audit"
+    split: Split = "test"
+    samples: PositiveInt | None = 100
+    epsilons: tuple[Annotated[Epsilon, Field(gt=0)], ...] | None = None
+    steps: PositiveInt = 20
+    queries: PositiveInt = 200
+    loss: AttackLoss = "cross_entropy"
+    surrogate: Own | AttackSurrogate = "own"
+    gradient: Own | AttackRule = "own"
+    space: Space = "pixel"
+
+
+StageKind = Literal["nds", "gradients", "audit"]
+Stage = Annotated[NDSStage | GradientsStage | AuditStage, Field(discriminator="kind")]

@@ -130,8 +130,8 @@ def step_length(step_size: str, epsilon: Fraction) -> Fraction:
 
 def _epsilon(value: object) -> Fraction:
     epsilon = parse_fraction(value)
-    if not 0 <= epsilon <= 1:
-        raise ValueError("outside 0..1 for linf on images in [0, 1]")
+    if epsilon < 0:
+        raise ValueError("a radius is not negative; write 0 or more")
     level = round(epsilon * _LEVELS)
     if 0 < abs(epsilon - Fraction(level, _LEVELS)) < _NEAR:
         near = f"{level}/{_LEVELS}" if level else "0"

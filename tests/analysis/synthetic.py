@@ -83,8 +83,9 @@ class SyntheticRoot:
         paths.folder.mkdir(parents=True)
         head = {"schema_version": 1, "training_id": training_id, "number": number}
         job = {"submission": 3, "task": 0, "job_id": "123_4", "job_name": "sg", "claimed": 1e9}
-        who = {"host": "n1", "pid": 7, "code": CODE, "label": label(what), "attacks": ["x" * 16]}
-        files.create(paths.claim, files.dumps({**head, **job, **who}))
+        who = {"host": "n1", "pid": 7, "start": 1, "boot": "", "code": CODE}
+        more = {"label": label(what), "attacks": ["x" * 16]}
+        files.create(paths.claim, files.dumps({**head, **job, **who, **more}))
         if end is not None:
             files.create(paths.end, files.dumps(end))
         return paths.folder
@@ -109,7 +110,8 @@ class SyntheticRoot:
             evaluation={"dataset": "digits", "split": "test", "samples": None, "seed": 0},
             rows=tuple(_row(epsilon, flags) for epsilon, flags in sorted(masks.items())),
             measured=measured,
-            **hashes,
+            model_sha256=hashes["model_sha256"],
+            samples_sha256=hashes["samples_sha256"],
         )
         return records.write(self.root.cell(training_id), record)
 

@@ -3,16 +3,21 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pandas as pd
+import polars
 import pyarrow.parquet as pq
 import pytest
 
 import analysis
 from jobs.errors import CorruptFile, UsageError
 from jobs.schema import SCHEMA_VERSION, TABLES, Column, TableName
+
+FILES = ("results.parquet", "samples.parquet")
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -39,9 +44,58 @@ def test_types_of_a_frame(results: pd.DataFrame, samples: pd.DataFrame) -> None:
     assert masks.sum(axis=1).tolist() == results["correct"].tolist()
 
 
-def test_pandas_reads_the_file_by_itself(grid: Path, results: pd.DataFrame) -> None:
-    plain = pd.read_parquet(grid / "tables" / "results.parquet")
-    assert plain["correct"].tolist() == results["correct"].tolist()
+def in_pandas(folder: Path) -> tuple[int, int, float, int]:
+    results, samples = (pd.read_parquet(folder / name) for name in FILES)
+    kept = int(sum(mask.sum() for mask in samples["mask"]))
+    return len(results), int(results["correct"].sum()), float(results["epsilon"].sum()), kept
+
+
+def in_polars(folder: Path) -> tuple[int, int, float, int]:
+    results, samples = (polars.read_parquet(folder / name) for name in FILES)
+    kept = int(samples["mask"].list.sum().sum())
+    return results.height, int(results["correct"].sum()), float(results["epsilon"].sum()), kept
+
+
+def in_duckdb(folder: Path) -> tuple[int, int, float, int]:
+    results, samples = (str(folder / name) for name in FILES)
+    with duckdb.connect() as database:
+        counted = "SELECT count(*), sum(correct), sum(epsilon) FROM read_parquet(?)"
+        (row,) = database.execute(counted, [results]).fetchall()
+        kept = "SELECT count(*) FROM (SELECT unnest(mask) AS flag FROM read_parquet(?)) WHERE flag"
+        return (*row, *database.execute(kept, [samples]).fetchall()[0])
+
+
+@pytest.mark.parametrize("engine", [in_pandas, in_polars, in_duckdb])
+def test_others_read_the_same_sums_from_the_files(
+    grid: Path, results: pd.DataFrame, engine: Callable[[Path], tuple[int, int, float, int]]
+) -> None:
+    rows, correct, epsilon, kept = engine(grid / "tables")
+    assert (rows, correct, kept) == (len(results), results["correct"].sum(), correct)
+    assert epsilon == pytest.approx(results["epsilon"].sum(), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_columns_that_are_younger_than_a_table_are_null(
+    grid: Path, tmp_path: Path, name: TableName
+) -> None:
+    """As in the tables of an earlier version; `faithful` and `root` stand for what it lacked."""
+    whole = pq.read_table(grid / "tables" / f"{name}.parquet")
+    younger = ["faithful", "root", *(["total"] if name == "results" else [])]
+    older = whole.drop_columns([column for column in younger if column in whole.column_names])
+    head = {key: value for key, value in whole.schema.metadata.items() if key != b"columns"}
+    pq.write_table(older.replace_schema_metadata(head), tmp_path / f"{name}.parquet")
+    found, expected = (analysis.load(name, folder) for folder in (tmp_path, grid))
+    assert found.columns.tolist() == expected.columns.tolist()
+    assert found[[c for c in younger if c in found]].isna().all(axis=None)
+    kept = [c.name for c in TABLES[name].columns if c.name not in younger]
+    pd.testing.assert_frame_equal(found[kept], expected[kept])
+
+
+def test_a_table_that_lost_a_column_is_damaged(grid: Path, tmp_path: Path) -> None:
+    whole = pq.read_table(grid / "tables" / "trainings.parquet")
+    pq.write_table(whole.drop_columns(["steps"]), tmp_path / "trainings.parquet")
+    with pytest.raises(CorruptFile, match="columns or rows are not those written"):
+        analysis.load("trainings", tmp_path)
 
 
 def test_interval_holds_the_accuracy(results: pd.DataFrame) -> None:
@@ -79,7 +133,7 @@ def test_a_flipped_bit_is_refused_or_harmless(
         ("results", r"results\.parquet: there is no table yet; run `python launch\.py collect`"),
         (
             "result",
-            r"'result' is not a table \(choose results, trainings, attempts, samples, gradients\)",
+            r"'result' is not a table \(choose results, trainings, attempts, samples, gradients,",
         ),
     ],
 )
@@ -109,6 +163,7 @@ def test_importing_analysis_is_cheap() -> None:
         ("bool", False, 0),
         ("category", "lif", 1),
         ("list[str]", ["a"], ["a", None]),
+        ("list[int32]", b"\0\0\0\0", [1]),
     ],
 )
 def test_columns_know_their_values(dtype: str, good: object, bad: object) -> None:

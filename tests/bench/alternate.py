@@ -116,7 +116,7 @@ def start(argv: Sequence[str], *, threads: int = 1) -> Iterator[Worker]:
         process = subprocess.Popen(
             list(argv),
             cwd=REPOSITORY,
-            env=_environment(os.environ, threads),
+            env=environment(os.environ, threads),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -129,7 +129,7 @@ def start(argv: Sequence[str], *, threads: int = 1) -> Iterator[Worker]:
             process.communicate()
 
 
-def _environment(own: Mapping[str, str], threads: int) -> dict[str, str]:
+def environment(own: Mapping[str, str], threads: int) -> dict[str, str]:
     settings = dict.fromkeys(_THREADS, str(threads))
     return {**own, **settings, "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"}
 

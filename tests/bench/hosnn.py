@@ -83,7 +83,7 @@ def steps() -> Iterator[Measurement]:
 
 
 def _compared(work: Work, folder: Path, checkout: Path, python: str) -> Iterator[Measurement]:
-    text = json.dumps(_order(work, checkout))
+    text = json.dumps(order(work, checkout))
     (folder / "work.json").write_text(text, encoding="utf-8")
     original = [python, "-m", "tests.bench.hosnn_original", str(folder)]
     subprocess.run(
@@ -102,7 +102,8 @@ def _compared(work: Work, folder: Path, checkout: Path, python: str) -> Iterator
             yield from _lines(f"{work.title}: {_TITLES[name]}", timing, target)
 
 
-def _order(work: Work, checkout: Path) -> dict[str, Any]:
+def order(work: Work, checkout: Path) -> dict[str, Any]:
+    """What the workers are to do, as work.json."""
     config = yaml.safe_load((checkout / "Networks" / work.config).read_text(encoding="utf-8"))
     signature = config["Network"]["ckpt_v"]
     if not (checkout / signature).stat().st_size:

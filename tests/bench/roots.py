@@ -17,7 +17,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 VARIANTS = 10
 """Cells of each seed: 5 models x 2 regimes."""
 _SOURCES = [
-    *(REPOSITORY / "jobs" / f"{name}.py" for name in ("records", "attempts", "layout", "ledger")),
+    *(REPOSITORY / "jobs" / f"{name}.py" for name in ("records", "attempts", "layout")),
+    REPOSITORY / "jobs/dispatch/ledger.py",
     Path(__file__).parent / "write_root.py",
 ]
 _READY = "ready"

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from jobs import attempts, files, identity, processes, records
@@ -93,7 +94,7 @@ def _write_cell(cell: Cell, paths: CellFiles, counts: Sequence[int]) -> None:
 def _record(
     training_id: str, attack_id: str, attack: dict[str, object], radii: tuple[Fraction, ...]
 ) -> records.Record:
-    counts = {"correct": sum(MASK), "total": SAMPLES, "zero_gradient": 0}
+    counts: Any = {"correct": sum(MASK), "total": SAMPLES, "zero_gradient": 0}
     return records.Record(
         training_id=training_id,
         attack_id=attack_id,

@@ -149,7 +149,7 @@ def test_values_are_matched_whole(tmp_path: Path, line: str, expected: str) -> N
         ("profiles: {'a b': {}}", "a profile's name has letters"),
         (
             "rot: /x",
-            ":1:1: rot: unknown key (has data, profiles, python, root); did you mean 'root'",
+            ":1:1: rot: unknown key (has data, profiles, python, root, sinks); did you mean 'root'",
         ),
         ("root: runs", ":1:7: root: 'runs': expected an absolute path"),
         ("python: /a b", "signs of the shell"),
@@ -158,6 +158,9 @@ def test_values_are_matched_whole(tmp_path: Path, line: str, expected: str) -> N
         ("root: !!python/name:os.system x", "expected an absolute path"),
         ("a: &a [*a]", "unknown key"),
         ("x" * 200_000, "larger than 100,000 bytes"),
+        ("sinks: tensorboard", ":1:8: sinks: expected a list of tensorboard, wandb"),
+        ("sinks: [wandbe]", ":1:9: sinks.0: 'wandbe' is no sink (has tensorboard, wandb); did you"),
+        ("sinks: [[wandb]]", ":1:9: sinks.0: "),
     ],
 )
 def test_what_is_wrong_and_where(tmp_path: Path, text: str, expected: str) -> None:
@@ -172,3 +175,16 @@ def test_all_problems_are_listed(tmp_path: Path) -> None:
 def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
     site = load(write(tmp_path, "# nothing yet\n"))
     assert (site.profiles, site.profile(None)) == ({}, Profile())
+
+
+def test_sinks_are_chosen_in_the_file_or_by_the_environment(tmp_path: Path) -> None:
+    env = write(tmp_path, "sinks: [wandb, tensorboard, wandb]\n")
+    assert load(env).sinks == ("wandb", "tensorboard")
+    assert load({**env, "SPIKEGRID_SINKS": "tensorboard"}).sinks == ("tensorboard",)
+    assert load({**env, "SPIKEGRID_SINKS": ""}).sinks == load({}).sinks == ()
+    assert load({"SPIKEGRID_SINKS": " wandb, wandb,"}).sinks == ("wandb",)
+
+
+def test_the_environment_cannot_name_another_sink() -> None:
+    with pytest.raises(UsageError, match=r"^\$SPIKEGRID_SINKS: 'tensorbord' is no sink .*did you"):
+        load({"SPIKEGRID_SINKS": "tensorbord"})

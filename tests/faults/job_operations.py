@@ -12,9 +12,8 @@ from jobs.layout import RunRoot
 from jobs.planning import survey
 from jobs.planning.index import Index
 from jobs.planning.request import work_order
-from jobs.records import Row
 from jobs.running import partial
-from jobs.running.partial import Subject, Writer
+from jobs.running.partial import Part, Subject, Writer
 from tests.examples import record
 from tests.faults.operations import CELLS, ONE, Operation, claimed, nothing, one, training
 
@@ -51,7 +50,7 @@ def _batch(root: RunRoot) -> None:
     writer = Writer(path, partial.header(SUBJECT, {"world_size": 1, "codes": []}))
     for start in (0, 2, 4):
         flags = (True, start > 0)
-        row = Row(epsilon=EPSILON, correct=sum(flags), total=2, mask=flags, zero_gradient=0)
+        row = Part(epsilon=EPSILON, correct=sum(flags), total=2, mask=flags, zero_gradient=0)
         writer.add(partial.batch(start, [row], 1.0))
         writer.save()
 

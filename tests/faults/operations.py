@@ -131,7 +131,7 @@ def _asked(root: RunRoot) -> None:
 
 
 def _closed(root: RunRoot) -> None:
-    liveness.close(root, [ledger.read(root, 1)], None)
+    liveness.close(root, [ledger.read(root, 1)], None, NOW)
 
 
 def _checkout(root: RunRoot) -> Path:

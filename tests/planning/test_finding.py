@@ -63,4 +63,4 @@ def test_a_submitted_manifest_is_found_by_name(tmp_path: Path) -> None:
     root = run_root(tmp_path)
     paths = submission(root, CELLS, manifest="mine")
     paths.manifest.write_text((finding.MANIFESTS / "quickstart.yaml").read_text())
-    assert len(finding.manifest("mine", root).cells) == 8
+    assert len(finding.manifest("mine", root).cells) == 10

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from jobs import attempts, files
+from jobs.dispatch import liveness
 from jobs.expand.cell import Cell
 from jobs.layout import RunRoot
 from jobs.planning import situation, survey
@@ -15,10 +16,10 @@ from tests.examples import cell, finish, run_root, submission
 ONE = cell()
 
 
-def looked(root: RunRoot, *cells: Cell) -> set[str]:
+def looked(root: RunRoot, *cells: Cell, now: float = 0.0) -> set[str]:
     """Trainings that one refresh read from disk, of cells it was asked about."""
     index = Index(root)
-    situation.look(root, list(cells), index, max_age=None, now=0.0)
+    situation.look(root, list(cells), index, max_age=None, now=now)
     index.save()
     return index.changed
 
@@ -81,6 +82,23 @@ def test_what_others_ran_meanwhile_is_looked_at_in_its_turn(tmp_path: Path) -> N
     over(root, 1, 2)
     assert looked(root, ONE) == set()
     assert looked(root, other) == {other.training_id}
+
+
+@pytest.mark.parametrize(("later", "found"), [(119.0, set()), (121.0, {"x"})])
+def test_a_listing_that_lags_behind_the_end_is_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: float, found: set[str]
+) -> None:
+    """A record that shows only after its submission is over; two minutes later none is settled."""
+    root = run_root(tmp_path)
+    submission(root, [ONE])
+    run(root, ONE, "completed")
+    finish(root, ONE, attacks=1)
+    liveness.close(root, liveness.submissions(root), None, 1000.0)
+    for now in (1000.0, 1000.0 + later):
+        looked(root, ONE, now=now)
+    assert Index(root).final == ({1} if found else set())
+    finish(root, ONE)
+    assert looked(root, ONE, now=1000.0 + later) == (set() if found else {ONE.training_id})
 
 
 def test_nothing_is_settled_beside_an_unreadable_submission(tmp_path: Path) -> None:

@@ -101,6 +101,16 @@ def test_some_of_the_remembered_cells(
     assert "2 cells: 2 new" in capsys.readouterr().out
 
 
+def test_children_without_their_parents(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, said = run_root(tmp_path), []
+    words = ["hosnn_digits", "--root", str(root.path), "--only", "model.neuron=ta_lif"]
+    for _ in range(2):
+        assert main(["plan", *words, "--json"]) == 0
+        assert main(["status", *words]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1]
+
+
 def test_who_recalls_a_manifest_does_not_load_pydantic(tmp_path: Path, written: Path) -> None:
     root = run_root(tmp_path)
     words = ["status", str(written), "--root", str(root.path)]

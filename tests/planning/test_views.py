@@ -5,7 +5,6 @@ from fractions import Fraction
 
 import pytest
 
-from jobs.attempts import Attempt
 from jobs.planning import views
 from jobs.planning.plan import Action, Planned, State
 from snnlib.spec.training import CleanRegime
@@ -43,28 +42,6 @@ def test_choice_on_test_images_is_noted_of_what_is_sent() -> None:
     assert note.startswith("note: 2 trainings keep the epoch that does best on test images")
 
 
-@pytest.mark.parametrize(
-    ("states", "text"),
-    [
-        (["completed"] * 3, "███ 3/3"),
-        (["completed", "running", "pending"], "█▒░ 1/3 1 running"),
-        (["completed", "failed"], "█✗ 1/2 1 failed"),
-        (["new"] * 40, "░░░░░░░░░░ 0/40"),
-    ],
-)
-def test_matrix_cells(states: list[State], text: str) -> None:
-    items = [planned(seed, state) for seed, state in enumerate(states)]
-    assert views.matrix(items)[1] == f"digits/small-lif  {text}"
-
-
-def test_status_names_what_failed_and_why() -> None:
-    items = [planned(0, "completed"), planned(1, "failed")]
-    last = Attempt(number=1, state="failed", reason="NotFinite: the loss became nan")
-    lines = views.status_text(items, {items[1].cell.training_id: last}, "", "x")
-    assert "2 cells: 1 completed · 1 failed" in lines
-    assert any("NotFinite: the loss became nan" in line for line in lines)
-
-
 def test_escape_codes_do_not_reach_the_terminal() -> None:
     assert views.clean("\x1b[2Jgone\x07\u202e") == "?[2Jgone??"
 
@@ -97,13 +74,3 @@ def test_intervals_equal_those_of_the_tables() -> None:
     for correct in (0, 1, 221, 399, 400):
         low, high = wilson(correct, 400)
         assert views.interval(correct, 400) == pytest.approx((float(low), float(high)), abs=1e-12)
-
-
-def test_a_matrix_too_wide_for_a_terminal_becomes_a_list() -> None:
-    items = [
-        replace(planned(0, "completed"), cell=replace(cell(), label=f"d/m/{'x' * 30}{n}/s0"))
-        for n in range(5)
-    ]
-    lines = views.matrix(items)
-    assert len(lines) == 5
-    assert max(map(len, lines)) < views.WIDEST

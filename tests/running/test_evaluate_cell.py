@@ -17,8 +17,8 @@ from jobs.running.cell_run import CellRun, Job, Stopped
 from snnlib import evaluate, models
 from snnlib.attacks import ATTACKS as ATTACKS_BY_NAME
 from snnlib.distributed import World
-from snnlib.errors import GuardBroken
-from snnlib.spec.attack import BIM, FGSM, PGD, RFGSM, Attack
+from snnlib.errors import GuardBroken, NotFinite
+from snnlib.spec.attack import BIM, FGSM, PGD, RFGSM, AnyAttack, Attack, Clean
 from snnlib.spec.data import Dataset, Evaluation
 from snnlib.spec.model import Small
 from snnlib.spec.neuron import LIF
@@ -52,17 +52,20 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunRoot:
     return trained(run_root(tmp_path))
 
 
-def trained(root: RunRoot) -> RunRoot:
-    """A network with random weights, as if it had been trained."""
+def trained(root: RunRoot, damage: tuple[int, float] | None = None) -> RunRoot:
+    """A network with random weights, as if it had been trained; (which, value) changes some."""
     cell = root.cell(identity.training_id(SPEC))
     model = models.build(SPEC.model, shape=DATA.shape, classes=10, seed=0)
+    if damage is not None:
+        which, value = damage
+        list(model.parameters())[which].data.fill_(value)
     folder, sha256 = checkpoint.save_final(cell, 1, model.state_dict(), {})
     files.replace(cell.training, files.dumps({"checkpoint": folder, "model_sha256": sha256}))
     return root
 
 
 def attempt(
-    root: RunRoot, number: int, attack: Attack = STEPS, evaluation: Evaluation = EVALUATION
+    root: RunRoot, number: int, attack: AnyAttack = STEPS, evaluation: Evaluation = EVALUATION
 ) -> CellRun:
     """An attempt at one attack, of rank 0 of one."""
     named = {
@@ -169,6 +172,47 @@ def test_a_guard_that_breaks_keeps_what_was_done_before(root: RunRoot, after: An
     with pytest.raises(GuardBroken):
         evaluate_cell.evaluate_cell(run, DATA)
     assert events(run, "partial")[-1] == {**events(run, "partial")[-1], "done": 2, "of": 8}
+
+
+@pytest.mark.parametrize("attack", [Clean(), FGSM(), STEPS], ids=lambda a: a.name)
+@pytest.mark.parametrize(
+    ("which", "value", "told"),
+    [
+        (
+            -1,
+            3e38,
+            r"sample {first} has a (logit|gradient) that is NaN or infinite \(6 of 6 samples\)",
+        ),
+        (0, float("nan"), r"the network's layers\.\S+ is NaN or infinite in places"),
+        (-1, float("inf"), r"the network's layers\.\S+ is NaN or infinite in places"),
+    ],
+)
+def test_a_network_that_is_not_finite_leaves_no_record(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    attack: AnyAttack,
+    which: int,
+    value: float,
+    told: str,
+) -> None:
+    monkeypatch.setenv("SPIKEGRID_CODE", "c0de")
+    run = attempt(trained(run_root(tmp_path), (which, value)), 1, attack)
+    with pytest.raises(NotFinite, match=told.replace("{first}", str(int(DATA.test.indices_N[0])))):
+        evaluate_cell.evaluate_cell(run, DATA)
+    assert not run.cell.evaluations.exists()
+    assert not run.advanced
+
+
+def test_how_samples_fell_is_on_record(root: RunRoot) -> None:
+    run = attempt(root, 1, STEPS)
+    evaluate_cell.evaluate_cell(run, DATA)
+    ((_, record),) = records.valid(run.cell)
+    for row, radius in zip(record.rows, RADII, strict=True):
+        assert row.breaks is not None
+        assert len(row.breaks.step) == row.total - row.correct > 0
+        assert set(row.breaks.step) <= {3, 6}
+        assert 0 < row.breaks.linf <= len(row.breaks.step) * (float(radius) + 1e-6)
+    assert len(record.measured["row_seconds"]) == 2
 
 
 def interrupted(root: RunRoot, after: Any, **more: Any) -> CellRun:

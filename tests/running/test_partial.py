@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from jobs import attempts, files, records
+from jobs.breaks import Breaks
 from jobs.layout import CellFiles
 from jobs.planning import survey
-from jobs.records import Row
 from jobs.running import partial
-from jobs.running.partial import Found, Subject, Writer
+from jobs.running.partial import Found, Part, Points, Subject, Writer
 from tests.examples import cell as example
 from tests.examples import finish, run_root
 from tests.planning.test_survey import settled
@@ -27,9 +27,9 @@ SUBJECT = Subject(
 MADE = {"device": "cpu", "threads": 1, "versions": {}, "world_size": 1, "codes": ["c0de"]}
 
 
-def row(epsilon: Fraction = LOW, count: int = 4, *, first: bool = True) -> Row:
+def row(epsilon: Fraction = LOW, count: int = 4, *, first: bool = True) -> Part:
     mask = (first, *[False, True, True][: count - 1])
-    return Row(epsilon=epsilon, correct=sum(mask), total=count, mask=mask, zero_gradient=1)
+    return Part(epsilon=epsilon, correct=sum(mask), total=count, mask=mask, zero_gradient=1)
 
 
 def write(
@@ -57,6 +57,33 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     found = read(tmp_path)
     assert found.parts == {(s, e): row(e, n) for s, n in ((0, 4), (8, 2)) for e in RADII}
     assert (found.made, found.seconds, found.refused) == ([MADE], 6.0, [])
+
+
+TOLD = replace(
+    row(),
+    breaks=Breaks(step=(12,), member=(3,), linf=1 / 3, l2=2 / 3),
+    points=Points(shape=(2, 1), data=b"\0\0\x80?\0\0\0@", predicted=(7, 3)),
+)
+
+
+def test_how_samples_fell_and_their_examples_come_back(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "a0001.r0.jsonl", partial.header(SUBJECT, MADE))
+    writer.add(partial.batch(0, [TOLD, row(HIGH)], seconds=3.0))
+    writer.save()
+    parts = read(tmp_path).parts
+    assert parts == {(0, LOW): TOLD, (0, HIGH): row(HIGH)}
+    assert parts[0, LOW].points == TOLD.points
+    assert [part.seconds for part in parts.values()] == [1.5, 1.5]
+
+
+def test_a_batch_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "a0001.r0.jsonl", partial.header(SUBJECT, MADE))
+    fell = Breaks(step=(12, 9), member=(0, 0), linf=1.0, l2=1.0)
+    writer.add(partial.batch(0, [replace(row(), breaks=fell)], 1.0))
+    writer.save()
+    found = read(tmp_path)
+    assert found.parts == {}
+    assert "2 numbers for 1 broken samples" in found.refused[0][1]
 
 
 def test_nothing_is_found_where_nothing_was_begun(tmp_path: Path) -> None:

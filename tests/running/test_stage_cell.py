@@ -173,7 +173,7 @@ def test_a_record_that_came_first_counts(
     compute_stages(attempt(root, spec(), MEMBRANE), ddp_rank.few_digits(count))
     before = cell.stage(ID).read_bytes()
     late = attempt(root, spec(), MEMBRANE, number=2)
-    monkeypatch.setattr("jobs.running.task.missing_stages", lambda _cell, order: order["stages"])
+    monkeypatch.setattr("jobs.running.undone.missing_stages", lambda _cell, order: order["stages"])
     compute_stages(late, DATA)
     assert events(late, "twin")[-1]["different"] == different
     assert events(late, "recorded") == []

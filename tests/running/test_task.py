@@ -10,7 +10,7 @@ from jobs import attempts, identity, records
 from jobs.dispatch import holds, ledger
 from jobs.layout import RunRoot
 from jobs.planning.request import work_order
-from jobs.running import task
+from jobs.running import task, undone
 from jobs.running.task import TaskRun, obstacle
 from snnlib.spec.stage import NDSStage
 from tests.examples import EPSILONS, cell, finish, record, run_root, submission
@@ -68,14 +68,14 @@ def test_an_order_is_unfinished_while_a_stage_is_missing(root: RunRoot) -> None:
     source = replace(ONE, stages=(NDSStage(),))
     order = work_order(source, source.wanted)
     finish(root, ONE)
-    assert task.unfinished(root, order)
+    assert undone.unfinished(root, order)
     collect(root)
-    assert not task.unfinished(root, order)
+    assert not undone.unfinished(root, order)
 
 
 def test_an_order_of_an_older_version_wants_no_stages(root: RunRoot) -> None:
     finish(root, ONE)
-    assert not task.unfinished(root, {k: v for k, v in ORDER.items() if k != "stages"})
+    assert not undone.unfinished(root, {k: v for k, v in ORDER.items() if k != "stages"})
 
 
 def test_a_cancelled_submission_starts_nothing(root: RunRoot) -> None:
@@ -130,7 +130,7 @@ def test_only_missing_rows_are_computed(root: RunRoot) -> None:
     finish(root, ONE, attacks=1)
     clean, fgsm = ONE.attack_ids
     records.write(root.cell(ONE.training_id), record(ONE, fgsm, EPSILONS[:1]))
-    missing = task.missing_rows(root.cell(ONE.training_id), ORDER)
+    missing = undone.missing_rows(root.cell(ONE.training_id), ORDER)
     assert missing == {fgsm: ["8/255"]}
     assert clean not in missing
 

@@ -137,6 +137,7 @@ CPUs={options.cpus} RealMemory={options.mem_mb}{gres} State=UNKNOWN
 PartitionName=main Default=YES PriorityTier=10 {partition}
 PartitionName=low PriorityTier=1 PreemptMode=REQUEUE GraceTime=0 {partition}
 PartitionName=lowgrace PriorityTier=1 PreemptMode=REQUEUE GraceTime=20 {partition}
+PartitionName=lowcancel PriorityTier=1 PreemptMode=CANCEL GraceTime=0 {partition}
 PartitionName=high PriorityTier=100 PreemptMode=OFF {partition}
 """
 

@@ -115,6 +115,25 @@ def rank(folder: Path) -> int:
     return 0
 
 
+def test_what_a_preemption_ended_for_good_is_sent_by_the_others(
+    bench: Bench, on_slurm: Cluster, tmp_path: Path
+) -> None:
+    Path(bench.env["SPIKEGRID_SITE"]).write_text("profiles: {default: {partition: lowcancel}}\n")
+    study = manifest(tmp_path, 2, epochs=60)
+    study.write_text(study.read_text().replace("mem_gb: 0.5", "mem_gb: 2.5"))  # a node each
+    bench("submit", str(study))
+    pattern = "*/*/checkpoints/step-*/COMPLETE"
+    until(lambda: len({p.parents[2] for p in bench.root.cells.glob(pattern)}) == 2, "two saved")
+    running = on_slurm.squeue("--noheader", "--array", "-t", "R", "--format=%i %N").splitlines()
+    job, node = running[0].split()
+    on_slurm.run("scontrol", "update", f"jobid={job}", "Requeue=0")  # as sites with JobRequeue=0
+    high = on_slurm.sbatch("-p", "high", "-w", node, "--exclusive", "--wrap", "true")
+    on_slurm.wait_state(high, "COMPLETED", timeout_s=60)
+    until(lambda: finished(bench, study), "the end of both, with no further command", WITHIN_S)
+    assert ledger.numbers(bench.root) == [1, 2]
+    assert len(ledger.read(bench.root, 2).cells) == 1
+
+
 def ends(cell: CellFiles) -> list[attempts.EndState | None]:
     return [attempts.read(cell, number).state for number in attempts.numbers(cell)]
 

@@ -15,7 +15,7 @@ from snnlib.attacks.ball import Ball
 from snnlib.attacks.inner import adversarial
 from snnlib.classifier import SpikingClassifier, frozen
 from snnlib.losses import LOSSES
-from snnlib.spec.attack import FGSM, PGD, Attack, Space, ThreatModel
+from snnlib.spec.attack import FGSM, PGD, Member, Space, ThreatModel
 from snnlib.spec.neuron import Sigmoid
 from snnlib.spec.training import Adversary
 from tests.snnlib import networks
@@ -26,7 +26,7 @@ KEY = noise.Key(seed=0, stream="test", samples_B=BATCH.samples_B)
 EPSILONS = (Fraction(8, 255), Fraction(1, 5))
 
 
-def attacked(model: SpikingClassifier, attack: Attack, origin: Tensor) -> list[Tensor]:
+def attacked(model: SpikingClassifier, attack: Member, origin: Tensor) -> list[Tensor]:
     with frozen(model):
         found = ATTACKS[attack.name](
             model, origin, BATCH.labels_B, attack=attack, epsilons=EPSILONS, key=KEY
@@ -77,7 +77,7 @@ def test_random_start_fills_the_ball_and_depends_on_the_sample() -> None:
 
 
 @pytest.mark.parametrize("attack", [FGSM(space="repeated"), PGD(space="encoded", steps=3)])
-def test_steps_are_perturbed_apart_outside_the_pixel_space(attack: Attack) -> None:
+def test_steps_are_perturbed_apart_outside_the_pixel_space(attack: Member) -> None:
     model = networks.small()
     batch = networks.batch(4)
     key = noise.Key(seed=0, stream="test", samples_B=batch.samples_B)

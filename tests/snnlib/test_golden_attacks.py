@@ -21,7 +21,7 @@ from snnlib import models, noise
 from snnlib.attacks import ATTACKS, gradient
 from snnlib.classifier import SpikingClassifier, frozen
 from snnlib.losses import LOSSES
-from snnlib.spec.attack import BIM, FGSM, PGD, RFGSM, Attack
+from snnlib.spec.attack import BIM, FGSM, PGD, RFGSM, Member
 from snnlib.spec.encoder import Direct
 from snnlib.spec.layers import Conv, Linear, Pool
 from snnlib.spec.model import LayerTable
@@ -126,7 +126,7 @@ def test_adversarial_inputs(
     monkeypatch: pytest.MonkeyPatch, name: str, kind: str, attack: str, clip: str
 ) -> None:
     data, model = arrays(name), network(name, kind)
-    spec: Attack = ATTACKED[attack](space="encoded", clip=clip == "clamp", loss=loss_of(name))
+    spec: Member = ATTACKED[attack](space="encoded", clip=clip == "clamp", loss=loss_of(name))
     z = time_first(np.repeat(data["x_static"][..., None], 5, -1), kind)
     labels_B = torch.from_numpy(data["labels"])
     key = noise.Key(seed=0, stream="golden", samples_B=torch.arange(4))

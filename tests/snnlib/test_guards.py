@@ -1,6 +1,7 @@
 """Guards convict every planted fault, and name the sample."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -13,8 +14,9 @@ from snnlib.attacks.gradient import Candidate
 from snnlib.classifier import SpikingClassifier
 from snnlib.errors import GuardBroken, NotFinite, SnnlibError
 from snnlib.evaluate import attack_batch
-from snnlib.spec.attack import FGSM, Clean, ThreatModel
+from snnlib.spec.attack import FGSM, AttackName, Clean, ThreatModel
 from tests.snnlib import networks
+from tests.snnlib.attack_cases import CASES
 
 BATCH = networks.batch(4)
 EPSILON = Fraction(8, 255)
@@ -97,3 +99,37 @@ def test_every_bit_of_parameters_and_buffers_is_guarded() -> None:
     nn.init.constant_(model.state_dict()["0.weight"], float("nan"))
     with guards.unchanged(model):
         pass  # the same NaN is no change
+
+
+@pytest.mark.parametrize("name", list(ATTACKS))
+def test_an_answer_that_is_no_number_ends_every_attack(name: AttackName) -> None:
+    model, passes = networks.small().double(), iter(range(10**6))
+
+    def fault(_layers: object, _inputs: object, current_TBK: Tensor) -> Tensor:
+        samples_B = model.keyed_samples
+        if not next(passes) or samples_B is None:
+            return current_TBK
+        return current_TBK.masked_fill((samples_B == 101).view(1, -1, 1), float("nan"))
+
+    model.layers.register_forward_hook(fault)
+    batch = replace(BATCH, images_BCHW=BATCH.images_BCHW.double())
+    batch = replace(batch, labels_B=model(batch.images_BCHW).argmax(1))
+    with pytest.raises(NotFinite, match=r"sample 101 has a logit that is NaN.* \(1 of 4 samples\)"):
+        attack_batch(model, CASES[name], (Fraction(1, 10**4),), batch, seed=0)
+
+
+@pytest.mark.parametrize("name", ["fgsm", "rfgsm", "bim", "pgd", "mifgsm", "apgd", "fab", "sapgd"])
+def test_a_gradient_that_is_no_number_ends_every_attack(name: AttackName) -> None:
+    model = networks.small().double()
+
+    def fault(grad: Tensor) -> Tensor:
+        return grad.index_fill(1, torch.tensor([2]), float("nan"))
+
+    def watch(_layers: object, inputs: tuple[Tensor]) -> None:
+        if inputs[0].requires_grad:
+            inputs[0].register_hook(fault)  # type: ignore[no-untyped-call]
+
+    model.layers.register_forward_pre_hook(watch)
+    batch = replace(BATCH, images_BCHW=BATCH.images_BCHW.double())
+    with pytest.raises(NotFinite, match="sample 102 has a gradient that is NaN or infinite"):
+        attack_batch(model, CASES[name], (EPSILON,), batch, seed=0)

@@ -1,6 +1,7 @@
 """From a manifest to tables on this machine, with real processes."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,8 +49,7 @@ def test_the_whole_line(bench: Bench, tmp_path: Path) -> None:
     assert "nothing to send · 2 done" in bench("submit", str(study), "--cluster", "local")
     assert "results 10 rows (+10)" in bench("collect")
     tables = {path.name: path.read_bytes() for path in bench.root.tables.glob("*.parquet")}
-    for path in bench.root.tables.iterdir():
-        path.unlink()
+    shutil.rmtree(bench.root.tables)
     bench("collect")
     assert {path.name: path.read_bytes() for path in bench.root.tables.glob("*.parquet")} == tables
     manifest(tmp_path, text=MANIFEST.replace('"16/255", "32', '"16/255", "24/255", "32'))

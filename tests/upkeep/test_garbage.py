@@ -98,7 +98,8 @@ def partial_of(root: RunRoot, *radii: Fraction) -> Path:
         attack_id=FGSM, model_sha256="0" * 64, samples_sha256="1" * 64, total=10, batch=5
     )
     rows = [
-        records.Row(epsilon=e, correct=5, total=5, mask=(True,) * 5, zero_gradient=0) for e in radii
+        partial.Part(epsilon=e, correct=5, total=5, mask=(True,) * 5, zero_gradient=0)
+        for e in radii
     ]
     path = root.cell(ONE.training_id).finished_batches(FGSM, 1, 0)
     writer = partial.Writer(path, partial.header(subject, {}))
@@ -123,6 +124,16 @@ def test_partial_evaluations_without_a_record_stay(tmp_path: Path) -> None:
     finish(root, ONE, attacks=1)
     partial_of(root, *EPSILONS)
     assert names(root, "partial") == []
+
+
+def test_examples_go_where_a_kill_came_before_their_record(root: RunRoot) -> None:
+    cell = root.cell(ONE.training_id)
+    orphan = write(cell.examples(f"{FGSM}-{'0' * 16}.json"))
+    write(cell.examples(records.names(cell)[0]))
+    assert names(root, "temporary") == [orphan.name]
+    assert not [
+        item for item in garbage.find(root, (), (), NOW + 60).items if "examples" in item.path.name
+    ]
 
 
 def test_code_that_nothing_names(root: RunRoot) -> None:

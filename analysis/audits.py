@@ -1,0 +1,99 @@
+"""From records of audits to rows of the table `audits`, and the words that `collect` prints."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import pandas as pd
+
+from analysis import facts, stage_rows
+from analysis.naming import each
+from analysis.sources import Found
+from analysis.stage_rows import Block, Record, whole
+from jobs.schema import AUDITS
+from snnlib.spec.audit import LIMITS, VERDICTS
+
+_COUNTS = ("judged", "other", "found", "missed")
+
+
+def blocks(found: Sequence[Found], training: Record, warnings: list[str]) -> list[Block]:
+    """The rows of one training, a block for each audit, by stage id.
+
+    Args:
+        found: the training in each run root, the one that counts most first.
+        training: its row of `trainings`.
+        warnings: takes what was left out, and why.
+    """
+    return stage_rows.blocks(found, training, warnings, kind="audit", block=_block)
+
+
+def _block(record: Record, training: Record, root: str) -> Block:
+    stage = record["stage"]
+    shared = {
+        "training_id": training["training_id"],
+        "stage_id": record["stage_id"],
+        "faithful": training["faithful"],
+        "verdict": _verdict(record["verdict"]),
+        "total": whole(record["count"]),
+        **{key: stage[key] for key in ("split", "loss", "gradient", "space")},
+        "surrogate": facts.surrogate(stage["surrogate"]),
+        **{key: record[key] for key in ("model_sha256", "samples_sha256")},
+        **facts.machine(record["measured"]),
+        "root": root,
+    }
+    rows = [{**shared, **_item(item)} for item in sorted(record["items"], key=lambda i: i["item"])]
+    for row in rows:
+        if misfits := AUDITS.misfits(row):
+            raise ValueError("; ".join(misfits))
+    return {column.name: [row[column.name] for row in rows] for column in AUDITS.columns}
+
+
+def _item(item: Record) -> Record:
+    pair = item["pair"]
+    counts: Record = dict.fromkeys(("epsilon", *_COUNTS))
+    if pair is not None:
+        counts = {name: whole(pair[name]) for name in _COUNTS}
+        counts["epsilon"] = float(Fraction(pair["epsilon"]))
+    return {
+        "item": item["item"],
+        "item_verdict": _verdict(item["verdict"]),
+        "passed": item["verdict"] == "pass",
+        "value": item["value"],
+        "threshold": item["limit"]["suspicious"],
+        "fail_threshold": item["limit"]["fail"],
+        "text": item["text"],
+        **counts,
+    }
+
+
+def in_words(audits: pd.DataFrame, results: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """The worst verdict on each configuration in each space, with its first failing item.
+
+    Args:
+        audits: from `analysis.load("audits")`.
+        results: from `analysis.load("results")`, which tells configurations.
+    """
+    families = results[["training_id", "configuration"]].drop_duplicates()
+    known = audits.merge(families, on="training_id")
+    return {
+        (str(configuration), str(space)): _words(rows)
+        for (configuration, space), rows in known.groupby(["configuration", "space"], observed=True)
+    }
+
+
+def _words(rows: pd.DataFrame) -> str:
+    worst = max(rows["verdict"], key=VERDICTS.index)
+    if worst == VERDICTS[0]:
+        return str(worst)
+    order = {item: place for place, item in enumerate(LIMITS)}
+    failing = rows[(rows["verdict"] == worst) & (rows["item_verdict"] == worst)]
+    first = min(each(failing), key=lambda row: order[row.item])
+    under = "" if first.gradient == "own" else f" under {first.gradient}"
+    seeds, found = rows["training_id"].nunique(), failing["training_id"].nunique()
+    of = f" ({found} of {seeds} seeds)" if seeds > 1 else ""
+    return f"{worst}{under}: {first.text}{of}"
+
+
+def _verdict(value: object) -> object:
+    if value not in VERDICTS:
+        raise ValueError(f"{value!r} is no verdict (there is {', '.join(VERDICTS)})")
+    return value

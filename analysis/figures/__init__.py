@@ -1,0 +1,1 @@
+"""Figures for papers: one column wide, readable in grey and without colour vision."""

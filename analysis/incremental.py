@@ -1,0 +1,168 @@
+"""The tables of all trainings, of which only those are read that are new since the last time.
+
+What is new follows from names and content (`analysis.listing`), never from a clock.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from analysis import columns, listing, remembered
+from analysis.gather import Families, Holder, Progress, holders, read
+from analysis.merging import Piece, merged, settled
+from analysis.remembered import Remembered
+from jobs.forked import spread
+from jobs.layout import RunRoot
+from jobs.schema import TABLES, TableName
+
+SHARE = 100
+"""Trainings that are worth a process of their own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Now:
+    """All trainings as they are now.
+
+    Attributes:
+        roots: run roots.
+        marks: what each training was made of; empty where there are warnings about it.
+        families: what the specifications say of the trainings' settings.
+        tables: all rows.
+        warnings: what was left out, and why.
+        last: the collection before, if the tables on disk are still those that it wrote.
+        changed: ids of trainings that are not as they were then; all, if there is no such.
+    """
+
+    roots: Sequence[str]
+    marks: Mapping[str, str]
+    families: Families
+    tables: Piece
+    warnings: Sequence[str]
+    last: Remembered | None
+    changed: Sequence[str]
+
+    @property
+    def same(self) -> bool:
+        """Whether the tables on disk hold all this already."""
+        return self.last is not None and all(
+            self.tables[name] is self.last.tables[name]
+            or self.tables[name].equals(self.last.tables[name])
+            for name in TABLES
+        )
+
+    def remember(self, folder: Path, written: Mapping[TableName, str]) -> None:
+        """Keep it for the next collection.
+
+        Args:
+            folder: of the tables.
+            written: SHA-256 of the file of each.
+        """
+        if self.last is not None and (self.last.marks, self.last.written) == (self.marks, written):
+            return
+        found = Remembered(
+            roots=self.roots,
+            marks=self.marks,
+            families=self.families,
+            written=written,
+            tables=self.tables,
+        )
+        remembered.save(folder, found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Share:
+    """What one process read."""
+
+    ids: Sequence[str]
+    tables: Piece
+    families: Families
+    warnings: Sequence[str]
+    doubtful: set[str]
+
+
+def look(places: Sequence[RunRoot], folder: Path, report: Progress) -> Now:
+    """Read what is new in some run roots, and put it beside what is remembered.
+
+    Args:
+        places: run roots, the one that counts most first.
+        folder: of the tables.
+        report: called before each step.
+
+    Raises:
+        EnvironmentFault: if a file is there but cannot be read.
+    """
+    warnings: list[str] = []
+    roots = [str(place.path) for place in places]
+    there = holders(places, warnings)
+    marks = listing.marks([*there.items()])
+    last = remembered.load(folder, roots)
+    known = last.marks if last else {}
+    stale = [item for item in there.items() if known.get(item[0]) != marks[item[0]]]
+    work = partial(_read, report=report, total=len(stale), parent=os.getpid())
+    shares = spread(work, stale, least=SHARE)
+    for share in shares:
+        warnings += share.warnings
+        marks |= dict.fromkeys(share.doubtful, "")
+    gone = known.keys() - there.keys()
+    if last and not stale and not gone:
+        tables, families = last.tables, last.families
+    else:
+        tables, families = _together(there, last, shares)
+    ours = last is not None and last.written == written(folder)
+    changed = sorted({*gone, *(key for key, _ in stale)})
+    return Now(
+        roots=roots,
+        marks=marks,
+        families=families,
+        tables=tables,
+        warnings=warnings,
+        last=last if ours else None,
+        changed=changed if ours else [*there],
+    )
+
+
+def _read(
+    some: Sequence[tuple[str, list[Holder]]], *, report: Progress, total: int, parent: int
+) -> _Share:
+    def progress(what: str, done: int, own: int) -> None:
+        if os.getpid() == parent:  # whose share stands for all
+            report(what, done * total // own, total)
+
+    found = read(some, progress)
+    return _Share(
+        ids=[key for key, _ in some],
+        tables=columns.tables(found),
+        families=found.families,
+        warnings=found.warnings,
+        doubtful=found.doubtful,
+    )
+
+
+def _together(
+    there: Mapping[str, object], last: Remembered | None, shares: Sequence[_Share]
+) -> tuple[Piece, Families]:
+    """The tables and families of all trainings that are there."""
+    known: list[Remembered | _Share] = [*([last] if last else []), *shares]
+    owners = dict.fromkeys(there, 0)
+    for place, share in enumerate(shares, len(known) - len(shares)):
+        owners |= dict.fromkeys(share.ids, place)
+    families = Families()
+    for key, owner in owners.items():
+        if key in known[owner].families.own:
+            families.own[key] = known[owner].families.own[key]
+    return settled(merged([one.tables for one in known], owners), families), families
+
+
+def written(folder: Path) -> dict[TableName, str]:
+    """SHA-256 of the files of the tables that are there."""
+    found: dict[TableName, str] = {}
+    for name in TABLES:
+        try:
+            content = (folder / f"{name}.parquet").read_bytes()
+        except OSError:
+            continue
+        found[name] = hashlib.sha256(content).hexdigest()
+    return found

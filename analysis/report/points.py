@@ -1,0 +1,167 @@
+"""The numbers of a report: means over seeds of every attack, and of the worst case over attacks."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from analysis.metrics import masking_gap
+from analysis.naming import THREAT, each
+from analysis.report.study import Tables
+from analysis.selection import named
+from analysis.statistics import summary, worst_case
+from analysis.summary_text import comparable
+from snnlib.spec.audit import LIMITS, VERDICTS
+
+BLOCK = ["dataset", "split", "samples_sha256", *THREAT]
+"""What numbers must have in common to be compared."""
+POINT = ["configuration", "split", "samples_sha256", "attack_id", "epsilon_num", "epsilon_den"]
+SERIES = ["network", "training"]
+WORST = "worst case"
+MASKED_GAP = LIMITS["masking_gap"].suspicious
+"""Share of samples that only attacks beside a network's own gradient find, from which that gradient
+counts as masked; the audit's own limit."""
+ZERO_SHARE = LIMITS["zero_gradient"].suspicious
+"""Share of samples without any gradient, from which the same holds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Masked:
+    """What speaks against an accuracy: the network's own gradient does not lead to its errors.
+
+    Attributes:
+        gap: accuracy under attacks by its own gradient minus that of the worst case.
+        at: radius of the largest gap, as numerator and denominator.
+        zero: largest share of samples whose gradient was 0 in every step of an attack.
+    """
+
+    gap: float
+    at: tuple[int, int]
+    zero: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Points:
+    """All that the page says about accuracy.
+
+    Attributes:
+        attacked: as `summary`, for each attack and the clean images; `counts` holds the correct
+            ones of each seed, `zero` the share of samples without a gradient, `broken_by` and
+            `mean_linf` how samples fell.
+        worst: as `attacked`, for the worst case over attacks, radius 0 included; `partial` where
+            other networks met more attacks.
+        masked: (configuration, *threat model) → why its accuracy is doubtful.
+        verdicts: (configuration, space) → the worst verdict of its audits.
+    """
+
+    attacked: pd.DataFrame
+    worst: pd.DataFrame
+    masked: dict[tuple[Any, ...], Masked]
+    verdicts: dict[tuple[str, str], str]
+
+    def doubt(self, row: Any) -> Masked | None:
+        """What speaks against a row of either frame."""
+        return self.masked.get((row.configuration, row.norm, row.space, row.clip))
+
+
+def points(tables: Tables) -> Points:
+    """Means over seeds of a study's results."""
+    # names are made once: those of a part of the rows could differ
+    rows = named(tables.results)
+    options = rows.drop_duplicates("attack_id")
+    options = options[["attack_id", "surrogate", "gradient", "loss"]]
+    attacked = summary(rows).merge(options, on="attack_id", how="left")
+    attacked = attacked.merge(_counts(rows, POINT), on=POINT, how="left")
+    attacked = attacked.merge(_falls(rows), on=POINT, how="left")
+    every = worst_case(rows, tables.samples)
+    # where some seeds met fewer attacks, these are two quantities
+    keys = [*POINT, *THREAT, "attacks"]
+    counts = _counts(every.assign(zero_gradient=0), keys).drop(columns="zero")
+    worst = comparable(every).merge(counts, on=keys, how="left")
+    return Points(
+        attacked=attacked,
+        worst=worst,
+        masked=_masked(rows, tables.samples, attacked),
+        verdicts=_verdicts(tables),
+    )
+
+
+def _counts(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Correct samples of each seed, in the order of the seeds, and the share without a gradient."""
+    groups = rows.sort_values("seed").groupby(keys, observed=True, dropna=False)
+    found = groups.agg(
+        counts=("correct", tuple), zero=("zero_gradient", "sum"), judged=("total", "sum")
+    )
+    found["zero"] /= found.pop("judged")
+    return found.reset_index()
+
+
+def _falls(rows: pd.DataFrame) -> pd.DataFrame:
+    """Who broke the samples of a suite, of all seeds, and by how large a change."""
+    told = rows[rows["broken_by"].notna() | rows["mean_linf"].notna()]
+    groups = told.groupby(POINT, observed=True, dropna=False)
+    return groups.agg(
+        broken_by=("broken_by", _added), mean_linf=("mean_linf", "mean")
+    ).reset_index()
+
+
+def _added(texts: "pd.Series[str]") -> str:
+    """Counts such as "apgd:120,square:3" of several rows, added up for each name."""
+    tally: Counter[str] = Counter()
+    for part in ",".join(texts.dropna()).split(","):
+        name, _, number = part.rpartition(":")
+        if name and number.isdecimal():
+            tally[name] += int(number)
+    return ", ".join(f"{name} {number:,}" for name, number in tally.items())
+
+
+def _masked(
+    rows: pd.DataFrame, samples: pd.DataFrame, attacked: pd.DataFrame
+) -> dict[tuple[Any, ...], Masked]:
+    """Networks whose own gradient finds less than others do, or vanishes."""
+    names = ["configuration", *THREAT]
+    own = attacked[(attacked["surrogate"] == "own") & (attacked["gradient"] == "own")]
+    if own.empty:
+        return {}
+    zeros = own.groupby(names, dropna=False)["zero"].max()
+    others = len(own) < (attacked["attack"] != "clean").sum()
+    gaps = _gaps(masking_gap(rows, samples), names) if others else {}
+    found: dict[tuple[Any, ...], Masked] = {}
+    for key, zero in zip(zeros.index.to_list(), zeros, strict=True):
+        gap, at = gaps.get(key, (0.0, (0, 1)))
+        if gap >= MASKED_GAP or zero >= ZERO_SHARE:
+            found[key] = Masked(gap=gap, at=at, zero=float(zero))
+    return found
+
+
+def _gaps(
+    gaps: pd.DataFrame, names: list[str]
+) -> dict[tuple[Any, ...], tuple[float, tuple[int, int]]]:
+    """The largest mean gap over seeds of each network and threat model, and its radius."""
+    means = gaps.groupby([*names, "epsilon_num", "epsilon_den"], dropna=False)["gap"].mean()
+    found: dict[tuple[Any, ...], tuple[float, tuple[int, int]]] = {}
+    for index, gap in zip(means.index.to_list(), means.fillna(0.0), strict=True):
+        *key, over, under = index
+        if gap > found.get(tuple(key), (-1.0, None))[0]:
+            found[tuple(key)] = float(gap), (int(over), int(under))
+    return found
+
+
+def _verdicts(tables: Tables) -> dict[tuple[str, str], str]:
+    """The worst verdict of each setting, over its seeds and audits."""
+    settings = dict(
+        zip(tables.trainings["training_id"], tables.trainings["configuration"], strict=True)
+    )
+    found: dict[tuple[str, str], str] = {}
+    for row in each(tables.audits):
+        key = settings[row.training_id], str(row.space)
+        found[key] = worst_verdict([row.verdict, found.get(key, VERDICTS[0])])
+    return found
+
+
+def worst_verdict(verdicts: Iterable[str]) -> str:
+    """The worst of some verdicts; one that is not known is worse than all."""
+    order: list[str] = list(VERDICTS)
+    return max(verdicts, key=lambda one: order.index(one) if one in order else len(order))

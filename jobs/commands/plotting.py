@@ -1,0 +1,48 @@
+"""plot: figures for a paper, of the collected tables."""
+
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobs.commands import context
+from jobs.commands.context import command
+from jobs.console import Console
+from jobs.errors import UsageError
+from jobs.planning import finding
+
+if TYPE_CHECKING:
+    from analysis.figures.study import Kind
+
+FOLDER = "figures"
+"""Below the tables, since figures are derived as they are."""
+
+
+def plot(args: Namespace, console: Console) -> int:
+    """Draw the figures of a run root, or of one manifest's cells, as PDF, SVG and PNG."""
+    where = context.place(args)
+    cells = None
+    if args.manifest:
+        named = finding.manifest(args.manifest, where.root, recalled=True)
+        cells = {cell.training_id: list(cell.attack_ids) for cell in named.cells}
+    from analysis.figures.study import KINDS, drawings  # matplotlib, only where it is used
+
+    kinds: tuple[Kind, ...] = (args.kind,) if args.kind else KINDS
+    folder = Path(args.out).expanduser() if args.out else where.root.tables / FOLDER
+    refused: list[str] = []
+    drawn = 0
+    for kind in kinds:
+        try:
+            found = drawings(kind, where.root.path, cells=cells, epsilon=args.epsilon)
+        except UsageError as error:
+            refused.append(str(error))
+            continue
+        for drawing in found:
+            pdf, *others = drawing.save(folder)
+            console.data([f"{pdf} (also {', '.join(p.suffix for p in others)})", drawing.caption])
+        drawn += len(found)
+    if not drawn:
+        raise UsageError("\n".join(dict.fromkeys(refused)))
+    for line in refused:
+        console.note(f"not drawn: {line}")
+    console.data(f"next: {command('report')}")
+    return 0

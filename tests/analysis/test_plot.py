@@ -1,0 +1,114 @@
+"""`launch.py plot`: which figures it draws of a run root or a manifest, and what it says."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from analysis.collect import collect
+from analysis.figures.study import drawings
+from jobs.cli import main
+from jobs.expand.manifest import parse
+from snnlib.spec.attack import FGSM, PGD, Clean
+from tests.analysis.synthetic import SyntheticRoot, mask, spec
+
+TINY = """\
+version: 1
+name: tiny
+defaults:
+  dataset: digits
+  model: {name: small, neuron: if}
+  epsilons: ["8/255"]
+  attacks: [fgsm]
+  regime: {name: clean}
+grid: {seed: [0, 1]}
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A collected run root of another study."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
+    made = SyntheticRoot(tmp_path / "runs")
+    for seed in (0, 1):
+        made.train(spec(seed))
+        made.evaluate(spec(seed), Clean(), {Fraction(0): mask(98 - seed, 100)})
+        for attack, right in ((FGSM(), 60), (PGD(), 50)):
+            made.evaluate(spec(seed), attack, {Fraction(8, 255): mask(right + seed, 100)})
+    collect([made.path])
+    return made.path
+
+
+@pytest.mark.slow
+def test_all_that_can_be_drawn_is(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plot", "--root", str(root)]) == 0
+    names = sorted(path.name for path in (root / "tables" / "figures").glob("*.pdf"))
+    stem = "digits-linf-pixel"
+    assert names == [
+        f"curves-{stem}-fgsm.pdf",
+        f"curves-{stem}-pgd-10.pdf",
+        f"curves-{stem}-worst-case.pdf",
+        f"tradeoff-{stem}-worst-case-8-255.pdf",
+    ]
+    shown = capsys.readouterr()
+    assert "curves-digits-linf-pixel-fgsm.pdf (also .svg, .png)\nAccuracy (fgsm)" in shown.out
+    assert shown.out.splitlines()[-1].startswith("next: ")
+    assert "not drawn: sparsity: no network has both tracked gradients and results" in shown.err
+
+
+def test_one_kind_at_one_radius_in_a_folder(root: Path, tmp_path: Path) -> None:
+    words = ["--kind", "tradeoff", "--epsilon", "8/255", "--out", str(tmp_path / "out")]
+    assert main(["plot", "--root", str(root), *words]) == 0
+    assert len(list((tmp_path / "out").iterdir())) == 3
+
+
+def test_a_manifest_takes_its_own_cells_and_attacks(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    words = ["plot", str(path), "--root", str(root), "--kind", "curves"]
+    assert main(words) == 2
+    assert "curves: nothing to draw, none of the 0 results" in capsys.readouterr().err
+    made = SyntheticRoot(root)
+    for cell in parse(TINY.encode(), "tiny.yaml").cells:
+        made.train(cell.training)
+        for attack, radius in ((Clean(), 0), (FGSM(), 8), (PGD(), 8)):
+            made.evaluate(cell.training, attack, {Fraction(radius, 255): mask(90 - radius, 100)})
+    collect([root])
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert ("pgd" in shown, "worst" in shown, "n = 100 samples" in shown) == (False, False, True)
+
+
+def test_a_network_that_lacks_an_attack_is_left_out_of_the_worst_case(root: Path) -> None:
+    made = SyntheticRoot(root)
+    made.train(spec(0, "if"))
+    made.evaluate(spec(0, "if"), Clean(), {Fraction(0): mask(97, 100)})
+    made.evaluate(spec(0, "if"), FGSM(), {Fraction(8, 255): mask(60, 100)})
+    collect([root])
+    (drawing,) = drawings("tradeoff", root)
+    assert "1 network has not met all attacks yet and is left out there." in drawing.caption
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--epsilon", "0"], "expected a radius, e.g. 8/255 or 0.03, got '0'"),
+        (["--kind", "pie"], "invalid choice: 'pie'"),
+    ],
+)
+def test_wrong_words_are_refused(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["plot", *words])
+    assert message in capsys.readouterr().err
+
+
+def test_nothing_collected_names_the_way_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
+    assert main(["plot", "--root", str(tmp_path)]) == 2
+    assert "there is no table yet; run `python launch.py collect`" in capsys.readouterr().err

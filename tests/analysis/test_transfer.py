@@ -1,0 +1,62 @@
+"""Rows of transfer attacks say what they climbed on, and with which weights."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.facts import of_record
+from analysis.sources import Outcome, Source
+from jobs import identity
+from snnlib.spec.attack import APGD, FGSM, AnyAttack, Clean, RandomNoise, Transfer
+from tests.analysis.synthetic import spec
+
+ID = "0123456789abcdef"
+EVALUATION = {"dataset": "digits", "split": "test", "samples": None, "seed": 0}
+CLIMB = APGD(steps=7, draws=10)
+
+
+def source(attack: AnyAttack, **evaluation: Any) -> Source:
+    return Source(
+        path=Path("r.json"),
+        root=Path("runs"),
+        attack=identity.plain(attack),
+        evaluation={**EVALUATION, **evaluation},
+        model_sha256="m",
+        samples_sha256="s",
+        measured={},
+    )
+
+
+def facts(attack: AnyAttack, **evaluation: Any) -> dict[str, Any]:
+    return of_record(source(attack, **evaluation), identity.plain(spec()))
+
+
+def test_a_transfer_is_told_by_its_climb_and_its_source() -> None:
+    found = facts(Transfer(source=ID, attack=CLIMB), source_sha256="w", draws=20)
+    told = {key: found[key] for key in ("attack", "source_attack", "steps", "space", "draws")}
+    assert list(told.values()) == ["transfer", "apgd", 7, "pixel", 10]
+    assert (found["source_training_id"], found["source_sha256"]) == (ID, "w")
+    assert found["evaluation_draws"] == 20
+
+
+def test_a_file_of_weights_has_no_training() -> None:
+    found = facts(Transfer(source=f"sha256:{'5' * 64}"), source_sha256="5" * 64)
+    assert (found["source_training_id"], found["source_sha256"]) == (None, "5" * 64)
+
+
+@pytest.mark.parametrize(
+    ("attack", "draws"), [(Clean(), None), (FGSM(), 1), (CLIMB, 10), (RandomNoise(draws=9), None)]
+)
+def test_other_attacks_climb_on_nothing_else(attack: AnyAttack, draws: int | None) -> None:
+    found = facts(attack)
+    assert (found["draws"], found["evaluation_draws"]) == (draws, 1)
+    assert {found[key] for key in found if key.startswith("source_")} == {None}
+
+
+def test_equal_rows_of_other_source_weights_differ() -> None:
+    one = Outcome(ID, (8, 255), 1, 2, 0, b"\1\0", source(Transfer(source=ID), source_sha256="a"))
+    other = replace(one, source=source(Transfer(source=ID), source_sha256="b"))
+    assert one.differs(other)
+    assert not one.differs(replace(other, source=one.source))
