@@ -252,5 +252,6 @@ def validation_rows(labels_N: Tensor, count: int) -> Tensor:
 
 
 LOADERS: dict[DatasetName, Callable[[DatasetName, Path | None, int], Splits]] = {
-    name: _published if files else _digits for name, files in FILES.items()
+    "digits": _digits,
+    **{name: _published for name, files in FILES.items() if files},
 }
