@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from analysis import parquet
+from analysis.collecting import parquet
 from analysis.tables import frame
 from jobs import files
 from jobs.layout import RunRoot

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import audits, parquet
-from analysis.collect import Collected
+from analysis.collecting import audits, parquet
+from analysis.collecting.collect import Collected
 from analysis.naming import THREAT, each, epsilon_text, in_grey_levels, seeds_text, threat_text
 from analysis.statistics import summary, worst_case
 from analysis.tables import frame
@@ -25,7 +25,7 @@ def collected_text(collected: Collected) -> str:
     """What a collection brought, and the worst case over attacks; 100 characters wide.
 
     Args:
-        collected: of `analysis.collect.collect`, whose tables are on disk.
+        collected: of `analysis.collecting.collect.collect`, whose tables are on disk.
 
     Raises:
         SpikegridError: if the tables cannot be read back.

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pandas as pd
 import pyarrow as pa
 
-from analysis import parquet
+from analysis.collecting import parquet
 from analysis.statistics import wilson
 from jobs.errors import UsageError
 from jobs.layout import RunRoot

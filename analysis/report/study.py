@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import parquet
+from analysis.collecting import parquet
 from analysis.tables import frame, load
 from jobs.errors import UsageError
 from jobs.schema import TABLES

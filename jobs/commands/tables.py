@@ -13,7 +13,7 @@ from jobs.errors import UsageError
 from jobs.planning.finding import Place
 
 if TYPE_CHECKING:
-    from analysis.collect import Collected
+    from analysis.collecting.collect import Collected
 
 
 WATCH_S = 10.0
@@ -43,7 +43,7 @@ def collect(args: Namespace, console: Console) -> int:
 
 def _watch(roots: Sequence[Path], console: Console) -> int:
     """Collect again whenever something new is there, until Ctrl-C."""
-    from analysis.collect import NothingYet
+    from analysis.collecting.collect import NothingYet
     from analysis.summary_text import collected_text
 
     said: set[str] = set()
@@ -66,7 +66,9 @@ def _watch(roots: Sequence[Path], console: Console) -> int:
 
 def _collected(roots: Sequence[Path], console: Console, said: set[str]) -> "Collected":
     """Collect, and say what was left out unless it was said before."""
-    from analysis import collect as tables  # pandas and pyarrow, only where they are used
+    from analysis.collecting import (
+        collect as tables,  # pandas and pyarrow, only where they are used
+    )
 
     def report(what: str, done: int, total: int) -> None:
         console.progress(f"{what} {done:,} of {total:,}")

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 import analysis
-from analysis.collect import collect
+from analysis.collecting.collect import collect
 from tests.analysis.synthetic import SyntheticRoot, quickstart
 
 

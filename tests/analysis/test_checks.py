@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import analysis
-from analysis.collect import collect
+from analysis.collecting.collect import collect
 from snnlib.spec.attack import FGSM, PGD, AnyAttack, Clean, Square
 from snnlib.spec.neuron import Triangle
 from tests.analysis.synthetic import SyntheticRoot, mask, spec

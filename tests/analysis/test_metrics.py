@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import analysis
-from analysis.collect import collect
+from analysis.collecting.collect import collect
 from analysis.statistics import student, wilson
 from jobs.errors import CorruptFile, UsageError
 from snnlib.spec.attack import FGSM, PGD, Clean, Square

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import analysis
-from analysis.collect import collect
+from analysis.collecting.collect import collect
 from analysis.naming import add_names, epsilon_text
 from snnlib.spec.attack import FGSM, PGD
 from snnlib.spec.neuron import LIF, Sigmoid

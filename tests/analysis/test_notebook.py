@@ -27,7 +27,7 @@ print(analysis.over_seeds(analysis.area_under_curve(worst), "area")[["network", 
 
 @pytest.mark.slow
 def test_a_run_root_becomes_a_figure_and_a_table_in_under_20_lines(tmp_path: Path) -> None:
-    from analysis.collect import collect
+    from analysis.collecting.collect import collect
 
     assert len(SCRIPT.splitlines()) < 20
     made, paper = quickstart(tmp_path / "runs", seeds=3, total=200), tmp_path / "paper"

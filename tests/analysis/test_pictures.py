@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import analysis
-from analysis.collect import collect
+from analysis.collecting.collect import collect
 from analysis.curves import plot_curves
 from analysis.summary_text import collected_text, robustness_text
 from jobs.errors import UsageError

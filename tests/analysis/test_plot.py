@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.collect import collect
+from analysis.collecting.collect import collect
 from analysis.figures.study import drawings
 from jobs.cli import main
 from jobs.expand.manifest import parse

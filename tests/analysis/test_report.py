@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.collect import collect
+from analysis.collecting.collect import collect
 from analysis.report import markup, sections, study
 from analysis.report.assemble import page
 from analysis.report.points import points

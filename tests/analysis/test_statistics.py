@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import analysis
-from analysis.collect import collect
+from analysis.collecting.collect import collect
 from analysis.statistics import robustness_curves, summary, wilson, worst_case
 from snnlib.spec.attack import FGSM, PGD, Clean
 from tests.analysis.synthetic import SyntheticRoot, mask, spec

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import analysis
-from analysis.collect import collect
+from analysis.collecting.collect import collect
 from tests.bench import growth, roots
 from tests.bench.launcher import SIZES
 from tests.bench.measure import Measurement

@@ -60,8 +60,8 @@ ROWS: dict[int, tuple[str, ...]] = {
         "tests/test_files.py::test_a_torn_line_does_not_swallow_the_next",
         "tests/running/test_partial.py::test_a_torn_last_line_is_passed_over",
         "tests/planning/test_survey.py::test_a_torn_index_is_read_as_far_as_it_goes",
-        "tests/analysis/test_collect.py::test_files_in_the_making_and_strangers_are_no_trainings",
-        "tests/analysis/test_collect.py::test_torn_files_are_skipped_with_a_warning",
+        "tests/analysis/collecting/test_collect.py::test_files_in_the_making_and_strangers_are_no_trainings",
+        "tests/analysis/collecting/test_collect.py::test_torn_files_are_skipped_with_a_warning",
         "tests/faults/test_schedule.py::test_every_pair_of_fault_and_phase",
     ),
     # the launcher killed between sbatch's yes and the record of the id
@@ -82,7 +82,7 @@ ROWS: dict[int, tuple[str, ...]] = {
     ),
     # the collector killed at each step; two collectors
     13: (
-        "tests/analysis/test_collect.py::test_a_killed_collector_leaves_whole_tables",
+        "tests/analysis/collecting/test_collect.py::test_a_killed_collector_leaves_whole_tables",
         "tests/faults/test_collectors.py::test_a_collector_may_fail_at_any_operation",
         "tests/faults/test_collectors.py::test_collectors_at_once_leave_whole_tables",
         "tests/faults/test_schedule.py::test_every_pair_of_fault_and_phase",

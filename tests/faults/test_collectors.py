@@ -9,8 +9,8 @@ from typing import get_args
 
 import pytest
 
-from analysis import parquet
-from analysis.collect import Collected, collect
+from analysis.collecting import parquet
+from analysis.collecting.collect import Collected, collect
 from jobs.schema import TABLES, TableName
 from tests.analysis.synthetic import SyntheticRoot, quickstart, spec
 from tests.faults.filesystem import Fault, struck

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
-from analysis.gather import gather
+from analysis.collecting.gather import gather
 from jobs.layout import RunRoot
 from jobs.planning import situation
 from jobs.planning.index import Index

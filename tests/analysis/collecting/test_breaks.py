@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import analysis
-from analysis.collect import collect
+from analysis.collecting.collect import collect
 from jobs import records
 from jobs.breaks import Breaks
 from snnlib.spec.attack import FGSM, PGD, Clean

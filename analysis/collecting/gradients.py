@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from analysis import facts, stage_rows
-from analysis.sources import Found
-from analysis.stage_rows import Block, Record, whole
+from analysis.collecting import facts, stage_rows
+from analysis.collecting.sources import Found
+from analysis.collecting.stage_rows import Block, Record, whole
 from jobs.schema import GRADIENTS
 
 _SIDES = ("output", "input")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import analysis
-from analysis.collect import collect
+from analysis.collecting.collect import collect
 from jobs import files, identity
 from snnlib.spec.stage import GradientsStage, NDSStage, Stage
 from tests.analysis.synthetic import SyntheticRoot, spec

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from analysis import parquet
+from analysis.collecting import parquet
 from jobs.records import Row
 
 SUMMARIES = ("broken_by", "mean_linf", "mean_l2", "median_step", "max_step")

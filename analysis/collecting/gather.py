@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from analysis import audits, facts, gradients
-from analysis.sources import (
+from analysis.collecting import audits, facts, gradients
+from analysis.collecting.sources import (
     Found,
     Outcome,
     Source,

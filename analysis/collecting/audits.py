@@ -5,10 +5,10 @@ from fractions import Fraction
 
 import pandas as pd
 
-from analysis import facts, stage_rows
+from analysis.collecting import facts, stage_rows
+from analysis.collecting.sources import Found
+from analysis.collecting.stage_rows import Block, Record, whole
 from analysis.naming import each
-from analysis.sources import Found
-from analysis.stage_rows import Block, Record, whole
 from jobs.schema import AUDITS
 from snnlib.spec.audit import LIMITS, VERDICTS
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from analysis.gather import Holder
+from analysis.collecting.gather import Holder
 from jobs.errors import EnvironmentFault
 from jobs.forked import spread
 from jobs.layout import AttemptFiles, CellFiles, RunRoot

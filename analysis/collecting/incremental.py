@@ -1,6 +1,6 @@
 """The tables of all trainings, of which only those are read that are new since the last time.
 
-What is new follows from names and content (`analysis.listing`), never from a clock.
+What is new follows from names and content (`analysis.collecting.listing`), never from a clock.
 """
 
 import hashlib
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from analysis import columns, listing, remembered
-from analysis.gather import Families, Holder, Progress, holders, read
-from analysis.merging import Piece, merged, settled
-from analysis.remembered import Remembered
+from analysis.collecting import columns, listing, remembered
+from analysis.collecting.gather import Families, Holder, Progress, holders, read
+from analysis.collecting.merging import Piece, merged, settled
+from analysis.collecting.remembered import Remembered
 from jobs.forked import spread
 from jobs.layout import RunRoot
 from jobs.schema import TABLES, TableName

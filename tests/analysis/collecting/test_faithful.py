@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import analysis
-from analysis.collect import collect
+from analysis.collecting.collect import collect
 from analysis.naming import add_names
 from analysis.summary_text import collected_text
 from jobs.expand.manifest import read
@@ -17,7 +17,7 @@ from snnlib.spec.training import TrainingSpec
 from tests.analysis.synthetic import SyntheticRoot, mask, spec
 
 EIGHT = Fraction(8, 255)
-MANIFESTS = Path(__file__).parent.parent.parent / "manifests"
+MANIFESTS = Path(__file__).parents[3] / "manifests"
 
 
 def faithful() -> TrainingSpec:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.sources import Found
+from analysis.collecting.sources import Found
 
 Record = dict[str, Any]
 Block = dict[str, list[Any]]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis import gather, incremental, listing, remembered, sources
-from analysis.collect import Collected, NothingYet, collect
+from analysis.collecting import gather, incremental, listing, remembered, sources
+from analysis.collecting.collect import Collected, NothingYet, collect
 from jobs import forked, identity
 from jobs.upkeep import tombstones
 from snnlib.spec.attack import FGSM, PGD, Clean
@@ -187,7 +187,12 @@ def test_nothing_yet_is_told_apart(tmp_path: Path) -> None:
 
 
 def test_all_code_that_makes_tables_counts() -> None:
-    found = remembered._sources("analysis.incremental")
-    expected = ("analysis.columns", "analysis.gradients", "jobs.records", "jobs.schema")
-    assert {*expected, "jobs.expand.systems", "analysis.parquet"} <= found.keys()
+    found = remembered._sources("analysis.collecting.incremental")
+    expected = (
+        "analysis.collecting.columns",
+        "analysis.collecting.gradients",
+        "jobs.records",
+        "jobs.schema",
+    )
+    assert {*expected, "jobs.expand.systems", "analysis.collecting.parquet"} <= found.keys()
     assert not {name for name in found if name.startswith(("analysis.report", "analysis.figures"))}

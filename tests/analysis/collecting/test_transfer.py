@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from analysis.facts import of_record
-from analysis.sources import Outcome, Source
+from analysis.collecting.facts import of_record
+from analysis.collecting.sources import Outcome, Source
 from jobs import identity
 from snnlib.spec.attack import APGD, FGSM, AnyAttack, Clean, RandomNoise, Transfer
 from tests.analysis.synthetic import spec

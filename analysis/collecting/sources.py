@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from analysis import breaks
-from analysis.breaks import Fell
+from analysis.collecting import breaks
+from analysis.collecting.breaks import Fell
 from jobs import files, records
 from jobs.errors import CorruptFile, EnvironmentFault
 from jobs.layout import AttemptFiles, CellFiles, RunRoot

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.gather import Families
-from analysis.parquet import schema
+from analysis.collecting.gather import Families
+from analysis.collecting.parquet import schema
 from jobs.schema import TABLES, TableName
 
 Piece = Mapping[TableName, pa.Table]

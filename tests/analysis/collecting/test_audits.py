@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 import analysis
-from analysis.collect import collect
+from analysis.collecting.collect import collect
 from analysis.masking import gap_lines, gaps
 from analysis.summary_text import collected_text
 from jobs import files, identity
 from snnlib.spec.attack import PGD, Clean
 from snnlib.spec.stage import AuditStage
+from tests.analysis.collecting.test_gradients import MEASURED
 from tests.analysis.synthetic import SyntheticRoot, mask, spec
-from tests.analysis.test_gradients import MEASURED
 
 RADIUS = Fraction(8, 255)
 PAIR = {"epsilon": "8/255", "judged": 40, "other": 31, "found": 10, "missed": 1}

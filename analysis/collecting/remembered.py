@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from analysis.gather import Families
+from analysis.collecting.gather import Families
 from jobs import files
 from jobs.schema import TABLES, TableName
 
-_CHECKOUT = Path(__file__).resolve().parent.parent
+_CHECKOUT = Path(__file__).resolve().parents[2]
 _HASH = 64
 """Characters of a SHA-256."""
 _IMPORT = re.compile(r"^from ((?:analysis|jobs|snnlib)[\w.]*) import (\([^)]*\)|.*)$", re.MULTILINE)
@@ -33,7 +33,7 @@ class Remembered:
 
     Attributes:
         roots: run roots, in their order.
-        marks: what each training was made of (`analysis.listing`); empty if it is to be read anew.
+        marks: what each training was made of (`analysis.collecting.listing`); empty if it is to be read anew.
         families: what the specifications say of the trainings' settings.
         written: SHA-256 of each table's file.
         tables: the tables.
@@ -116,7 +116,7 @@ def _stream(table: pa.Table) -> memoryview:
 def code() -> str:
     """Hash of all that makes tables of files: our sources, Python and Arrow."""
     digest = hashlib.sha256(f"{platform.python_version()} {pa.__version__}".encode())
-    for name, text in sorted(_sources("analysis.incremental").items()):
+    for name, text in sorted(_sources("analysis.collecting.incremental").items()):
         digest.update(f"{name}:{text}".encode())
     return digest.hexdigest()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.collect import collect
+from analysis.collecting.collect import collect
 from jobs.upkeep import tombstones
 from snnlib.spec.attack import Clean
 from tests.analysis.synthetic import SyntheticRoot, mask, spec

@@ -5,7 +5,7 @@ Every function raises KeyError, TypeError, ValueError or AttributeError for JSON
 
 from typing import Any
 
-from analysis.sources import Source
+from analysis.collecting.sources import Source
 from jobs.expand import systems
 
 

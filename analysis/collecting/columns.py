@@ -6,9 +6,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from analysis import breaks, parquet
-from analysis.gather import Gathered
-from analysis.sources import Outcome
+from analysis.collecting import breaks, parquet
+from analysis.collecting.gather import Gathered
+from analysis.collecting.sources import Outcome
 from jobs.schema import (
     ATTEMPTS,
     AUDITS,

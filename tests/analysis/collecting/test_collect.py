@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import analysis
-from analysis.collect import ORDER, Collected, collect
+from analysis.collecting.collect import ORDER, Collected, collect
 from jobs.errors import EnvironmentFault, NewerLayout, UsageError
 from jobs.schema import RESULTS
 from snnlib.spec.attack import FGSM, PGD, Clean

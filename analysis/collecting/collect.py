@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from analysis import incremental, parquet
-from analysis.gather import Progress
-from analysis.incremental import Now
-from analysis.invalidated import left_out
-from analysis.merging import Piece, merged
+from analysis.collecting import incremental, parquet
+from analysis.collecting.gather import Progress
+from analysis.collecting.incremental import Now
+from analysis.collecting.invalidated import left_out
+from analysis.collecting.merging import Piece, merged
 from jobs import files
 from jobs.errors import CorruptFile, EnvironmentFault, UsageError
 from jobs.layout import RunRoot

@@ -1,0 +1,1 @@
+"""From records to parquet tables: read what is new, decide what counts, replace tables whole."""
