@@ -75,8 +75,7 @@ def due(items: Sequence[Planned], submission: Submission, own: frozenset[str]) -
         lost = [
             key
             for key, item in chosen.items()
-            if item.follows
-            and any(p.cell.training_id not in chosen.keys() | coming for p in item.cell.parents)
+            if item.follows and not chosen.keys() | coming >= {*item.awaits}
         ]
         if not lost:
             return list(chosen.values())
