@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
+
 from analysis.collecting import columns, listing, remembered
 from analysis.collecting.gather import Families, Holder, Progress, holders, read
 from analysis.collecting.merging import Piece, merged, settled
@@ -131,6 +133,9 @@ def _read(
         if os.getpid() == parent:  # whose share stands for all
             report(what, done * total // own, total)
 
+    if os.getpid() != parent:
+        # malloc comes through a fork whole, whatever other threads held at that moment
+        pa.set_memory_pool(pa.system_memory_pool())
     found = read(some, progress)
     return _Share(
         ids=[key for key, _ in some],
