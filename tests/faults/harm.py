@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jobs import files, processes
-from jobs.dispatch import local
 from jobs.processes import Process
 from tests.faults.live import STRAY, Phase, Worker, queue
 from tests.faults.toy import PATIENCE_S, Toy, limit_files, whole
@@ -42,7 +41,8 @@ def kill_queue(toy: Toy, worker: Worker, rng: random.Random) -> bool:
     found = queue(toy.root)
     if found is not None:
         os.kill(found.pid, signal.SIGKILL)
-        until(lambda: not local.is_running(toy.root), "the end of the queue", PATIENCE_S)
+        # another one that was just being started may take over
+        until(lambda: not processes.alive(found), "the end of the queue", PATIENCE_S)
     worker.thaw()
     toy.resume()
     return found is not None

@@ -148,7 +148,9 @@ def test_the_published_gradient_is_convicted_on_ta_lif_alone() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", [ANN, SNN], ids=["relu", "lif"])
+@pytest.mark.parametrize(
+    "model", [pytest.param(ANN, id="relu"), pytest.param(SNN, id="lif", marks=pytest.mark.proof)]
+)
 def test_adversarial_training_is_acquitted(model: Small) -> None:
     found = judged(trained(model, adversarial(10)), model)
     assert found.verdict == "pass", found.findings[0].text
