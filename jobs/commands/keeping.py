@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs import attempts, files, processes, records
+from jobs.attempts import Attempt
 from jobs.commands import context
 from jobs.commands.context import command
 from jobs.console import Console
@@ -19,6 +20,7 @@ from jobs.layout import CellFiles
 from jobs.planning import situation, views
 from jobs.planning.finding import SHORTEST_PREFIX, Place
 from jobs.planning.index import Index
+from jobs.planning.plan import Progress
 from jobs.planning.situation import Situation
 from jobs.upkeep import garbage, tombstones
 from jobs.upkeep.garbage import Weight
@@ -63,8 +65,7 @@ def invalidate(args: Namespace, console: Console) -> int:
     doomed = _doomed(where, subject, args)
     index, now = Index(where.root), time.time()
     seen = situation.look(where.root, subject.cells, index, max_age=0.0, now=now)
-    for key in doomed.training_ids:
-        _refuse_live(where, seen, key, subject.manifest)
+    _refuse_live(where, seen, doomed.training_ids, subject.manifest, now)
     many = views.count(len(doomed.training_ids), "training")
     asked = len(doomed.training_ids) > ASK_FROM and not args.yes
     if asked and not console.agreed(f"invalidate {many}?"):
@@ -197,24 +198,32 @@ def _attack(paths: CellFiles, name: str, label: str) -> tuple[str, str]:
     )
 
 
-def _refuse_live(where: Place, seen: Situation, key: str, manifest: Sequence[str]) -> None:
+def _refuse_live(
+    where: Place, seen: Situation, keys: Sequence[str], manifest: Sequence[str], now: float
+) -> None:
     """Refuse what a job holds, since it would go on writing.
 
     Raises:
         TryLater: with the command that ends it.
     """
-    paths = where.root.cell(key)
-    holder = seen.holders.get(key)
-    newest = [attempts.read(paths, number) for number in attempts.numbers(paths)[-1:]]
-    if holder is not None:
-        who = f"{holder.job} holds it ({holder.state})"
-    elif here := attempts.running_here(newest):
-        who = f"attempt {here.number} runs on this machine"
-    else:
-        return
-    label = _label(paths)
-    stop = command("cancel", *manifest, "--only", f"label={label}")
-    raise TryLater(f"{label}: {who}; end it first, then invalidate again: {stop}")
+    # children are no cells of the situation, but their job has let go of what it ended
+    known = {key: Progress(attempts=_attempts(where.root.cell(key))) for key in keys}
+    holders = liveness.live(seen.found, known, seen.answer, now)
+    for key in keys:
+        paths, holder = where.root.cell(key), holders.get(key)
+        if holder is not None:
+            who = f"{holder.job} holds it ({holder.state})"
+        elif here := attempts.running_here(known[key].attempts[-1:]):
+            who = f"attempt {here.number} runs on this machine"
+        else:
+            continue
+        label = _label(paths)
+        stop = command("cancel", *manifest, "--only", f"label={label}")
+        raise TryLater(f"{label}: {who}; end it first, then invalidate again: {stop}")
+
+
+def _attempts(paths: CellFiles) -> tuple[Attempt, ...]:
+    return tuple(attempts.read(paths, number) for number in attempts.numbers(paths))
 
 
 def _label(paths: CellFiles) -> str:

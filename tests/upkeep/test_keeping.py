@@ -203,6 +203,22 @@ def test_a_cell_that_a_job_holds_is_refused(
     assert "1 cell may be held by jobs" in said()
 
 
+@pytest.mark.parametrize(("ended", "code"), [(True, 0), (False, 75)])
+def test_a_child_is_free_once_its_attempt_ended_although_the_job_still_leaves(
+    root: RunRoot, study: tuple[str, Cell, Cell], said: Text, ended: bool, code: int
+) -> None:
+    path, parent, child = study
+    for one in (parent, child):
+        train(root, one)
+    paths = root.cell(child.training_id)
+    number = attempts.claim(paths, {"submission": 1, "task": 0}, b"{}")
+    if ended:
+        attempts.end(paths.attempt(number), "completed", "")
+    hold(root, child)
+    assert wrong(path, PARENT, "--children") == code
+    assert (f"{CHILD}: pid {os.getpid()} holds it (running)" in said()) is not ended
+
+
 def test_an_attempt_on_this_machine_is_refused(
     root: RunRoot, study: tuple[str, Cell, Cell], said: Text
 ) -> None:
