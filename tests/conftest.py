@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# a test process for each core: threads of torch would wait for one another most of the time
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 NO_GPU = "needs a CUDA device"
 ALLOWED = Path(__file__).with_name("skips.txt")
 

@@ -18,6 +18,18 @@ from snnlib.spec.model import Small
 from snnlib.spec.neuron import LIF
 from snnlib.spec.training import CleanRegime, TrainingSpec
 
+TINY = """\
+version: 1
+name: tiny
+defaults:
+  dataset: digits
+  model: {name: small, neuron: if}
+  epsilons: ["8/255"]
+  attacks: [fgsm]
+  regime: {name: clean, epochs: 1}
+grid: {seed: [0, 1]}
+"""
+"""A manifest of two short trainings."""
 EPSILONS = (Fraction(2, 255), Fraction(8, 255))
 
 

@@ -9,20 +9,9 @@ from pathlib import Path
 import pytest
 
 from jobs.cli import COMMANDS, main
-from tests.examples import finish, run_root
+from tests.examples import TINY, finish, run_root
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-SMALL = """\
-version: 1
-name: tiny
-defaults:
-  dataset: digits
-  model: {name: small, neuron: if}
-  epsilons: ["8/255"]
-  attacks: [fgsm]
-  regime: {name: clean, epochs: 1}
-grid: {seed: [0, 1]}
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +26,7 @@ def _quiet_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"
-    path.write_text(SMALL)
+    path.write_text(TINY)
     return path
 
 
@@ -85,7 +74,7 @@ def test_a_bad_manifest_shows_every_place(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "bad.yaml"
-    path.write_text(SMALL.replace("epochs: 1", "epohcs: 1").replace("neuron: if", "neuron: fi"))
+    path.write_text(TINY.replace("epochs: 1", "epohcs: 1").replace("neuron: if", "neuron: fi"))
     assert main(["submit", str(path)]) == 2
     message = capsys.readouterr().err
     assert f"{path}:5:32: defaults.model.neuron" in message
@@ -153,7 +142,7 @@ def test_what_this_machine_cannot_do_ends_in_3(
 ) -> None:
     monkeypatch.setenv("PATH", "/bin-without-slurm")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    tiny.write_text(SMALL + more)
+    tiny.write_text(TINY + more)
     assert main(["submit", str(tiny), *words]) == 3
     assert message in capsys.readouterr().err
 

@@ -11,18 +11,7 @@ from jobs.cli import main
 from jobs.expand.manifest import parse
 from snnlib.spec.attack import FGSM, PGD, Clean
 from tests.analysis.synthetic import SyntheticRoot, mask, spec
-
-TINY = """\
-version: 1
-name: tiny
-defaults:
-  dataset: digits
-  model: {name: small, neuron: if}
-  epsilons: ["8/255"]
-  attacks: [fgsm]
-  regime: {name: clean}
-grid: {seed: [0, 1]}
-"""
+from tests.examples import TINY
 
 
 @pytest.fixture

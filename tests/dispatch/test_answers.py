@@ -11,20 +11,6 @@ from jobs.dispatch.slurm_text import JobAnswer, Limits
 from tests.fake_slurm import FakeSlurm, Fault
 
 
-@pytest.fixture
-def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
-    fake = FakeSlurm(tmp_path / "slurm")
-    monkeypatch.setenv("PATH", f"{fake.bin}:/usr/bin:/bin")
-    return fake
-
-
-@pytest.fixture
-def without_accounting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
-    fake = FakeSlurm(tmp_path / "slurm", accounting=False)
-    monkeypatch.setenv("PATH", f"{fake.bin}:/usr/bin:/bin")
-    return fake
-
-
 def test_a_young_answer_is_used_again(slurm: FakeSlurm, tmp_path: Path) -> None:
     job_id = slurm.add("cell")
     folder = tmp_path / "cache"

@@ -11,20 +11,6 @@ from jobs.dispatch.scheduler import Reply
 from tests.fake_slurm import FakeSlurm, Fault
 
 
-@pytest.fixture
-def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
-    fake = FakeSlurm(tmp_path / "slurm")
-    monkeypatch.setenv("PATH", f"{fake.bin}:/usr/bin:/bin")
-    return fake
-
-
-@pytest.fixture
-def without_accounting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
-    fake = FakeSlurm(tmp_path / "slurm", accounting=False)
-    monkeypatch.setenv("PATH", f"{fake.bin}:/usr/bin:/bin")
-    return fake
-
-
 def quickly(argv: Sequence[str]) -> Reply:
     return scheduler.command(argv, timeout_s=0.3)
 
