@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
+from jobs.arguments import Parser
+
 COMMANDS = {
     "demo": ("running", "run the quickstart on this machine, then say where to look"),
     "plan": ("sending", "what submit would do and why; writes nothing"),
@@ -47,18 +49,18 @@ DATASETS = "mnist, fashion_mnist, svhn, cifar10 or cifar100"
 CELL = "an id prefix, a label, or a SLURM job id"
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The whole command line."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="launch.py",
         description="Grids of adversarial-robustness experiments on spiking neural networks.",
-        allow_abbrev=False,
     )
     below = top.add_subparsers(dest="command", metavar="COMMAND ARGS")
     found = {
-        name: below.add_parser(name, help=text, description=text, allow_abbrev=False)
+        name: below.add_parser(name, help=text, description=text)
         for name, (_, text) in COMMANDS.items()
     }
+    top.commands |= found
     for name, one in found.items():
         if name != "collect":
             one.add_argument("--root", help="run root (default: $SPIKEGRID_ROOT, else runs/)")
@@ -69,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _add_sending(found: dict[str, argparse.ArgumentParser]) -> None:
+def _add_sending(found: dict[str, Parser]) -> None:
     for name in ("plan", "submit", "audit"):
         found[name].add_argument("manifest", help=MANIFEST)
     for name in ("resume", "cancel"):
@@ -105,7 +107,7 @@ def _add_sending(found: dict[str, argparse.ArgumentParser]) -> None:
     run.add_argument("--samples", type=_positive, help="so many only, in a scratch run root")
 
 
-def _add_reading(found: dict[str, argparse.ArgumentParser]) -> None:
+def _add_reading(found: dict[str, Parser]) -> None:
     status = found["status"]
     status.add_argument("manifest", nargs="?", help=f"{MANIFEST} (default: all)")
     status.add_argument("--only", metavar="KEY=VALUE,…", help="a part of the cells")
@@ -195,7 +197,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; errors for people end in one message and an exit code."""
     words = sys.argv[1:] if argv is None else list(argv)
     top = parser()
-    args = top.parse_args(words)
+    args = top.parse_words(words)
     if args.command is None:
         top.print_help()
         return 0

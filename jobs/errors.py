@@ -12,6 +12,7 @@ SpikegridError                exit code
 └── TryLater             75   another process holds what this one needs
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -117,3 +118,11 @@ class TryLater(SpikegridError):
     """Another process holds what this one needs; the same command works later."""
 
     exit_code = 75
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """The known word that is closest to a word, as the end of a sentence; nothing if none is."""
+    import difflib  # only for mistakes
+
+    close = difflib.get_close_matches(word, [*known], 1)
+    return f"; did you mean '{close[0]}'?" if close else ""

@@ -194,3 +194,24 @@ def test_status_exit_code_tells_what_is_left(
         finish(root, cell)
     assert main(["status", str(tiny), "--exit-code"]) == 0
     assert "2 completed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("status --onyl state=failed", "launch.py status: error: there is no flag --onyl; did you"),
+        ("status --onyl=x", "there is no flag --onyl; did you mean '--only'?"),
+        ("plan tiny --jsn", "did you mean '--json'?"),
+        ("status --qqqqqq", "there is no flag --qqqqqq\n"),
+        ("status a b", "unexpected 'b'; a text with spaces needs quotes"),
+        ("submit tiny --cluster slrum", "did you mean 'slurm'?"),
+        ("stats", "did you mean 'status'?"),
+    ],
+)
+def test_a_word_that_nobody_knows(
+    words: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words.split())
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err

@@ -1,6 +1,5 @@
 """invalidate: what turned out to be wrong counts no more. gc: what could be deleted."""
 
-import difflib
 import getpass
 import os
 import time
@@ -14,7 +13,7 @@ from jobs.commands import context
 from jobs.commands.context import command
 from jobs.console import Console
 from jobs.dispatch import liveness
-from jobs.errors import TryLater, UsageError
+from jobs.errors import TryLater, UsageError, meant
 from jobs.expand.cell import Cell
 from jobs.layout import CellFiles
 from jobs.planning import situation, views
@@ -191,10 +190,9 @@ def _attack(paths: CellFiles, name: str, label: str) -> tuple[str, str]:
         shown = "; ".join(f"{key[:8]} {views.flat(known[key])}" for key in fitting)
         raise UsageError(f"--attack {name}: fits {shown}; write the id instead")
     have = sorted({str(attack["name"]) for attack in known.values()})
-    close = difflib.get_close_matches(name, have, 1)
-    meant = f"; did you mean '{close[0]}'?" if close else ""
+    listed = ", ".join(have) or "none"
     raise UsageError(
-        f"--attack {name}: {label} has no record of it (it has {', '.join(have) or 'none'}){meant}"
+        f"--attack {name}: {label} has no record of it (it has {listed}){meant(name, have)}"
     )
 
 

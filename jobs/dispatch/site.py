@@ -7,7 +7,6 @@ as shell code in the batch script.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.errors import EnvironmentFault, UsageError
+from jobs.errors import EnvironmentFault, UsageError, meant
 
 if TYPE_CHECKING:
     import yaml
@@ -179,9 +178,7 @@ def _trusted(source: Path) -> str:
 
 def _choices(name: str, known: Iterable[str]) -> str:
     listed = ", ".join(sorted(known))
-    close = difflib.get_close_matches(name, [*known], n=1)
-    guess = f"; did you mean {close[0]!r}?" if close else ""
-    return f" (has {listed}){guess}" if listed else ""
+    return f" (has {listed}){meant(name, known)}" if listed else ""
 
 
 class _Reader:

@@ -12,7 +12,7 @@ from jobs import attempts, files, identity
 from jobs.dispatch import ledger, liveness
 from jobs.dispatch.site import Site
 from jobs.dispatch.snapshot import CHECKOUT
-from jobs.errors import CorruptFile, UsageError
+from jobs.errors import CorruptFile, UsageError, meant
 from jobs.expand.cell import Cell, Manifest
 from jobs.layout import RunRoot
 from jobs.planning import recall
@@ -79,11 +79,8 @@ def manifest(name: str, root: RunRoot | None = None, *, recalled: bool = False) 
     if root is not None and (last := ledger.latest(root, name)) is not None:
         return _read(root.submission(last.number).manifest, root, recalled=recalled)
     known = sorted(p.stem for p in MANIFESTS.glob("*.yaml"))
-    close = difflib.get_close_matches(name, known, 1)
-    meant = f"; did you mean '{close[0]}'?" if close else ""
-    raise UsageError(
-        f"{name}: no such manifest (a path, or one of {', '.join(known) or 'none'}){meant}"
-    )
+    listed = ", ".join(known) or "none"
+    raise UsageError(f"{name}: no such manifest (a path, or one of {listed}){meant(name, known)}")
 
 
 def submitted(root: RunRoot, *, every: bool = False) -> list[Manifest]:
