@@ -23,10 +23,13 @@ from jobs.layout import EXAMPLES, CellFiles, RunRoot
 from jobs.running import partial
 from jobs.upkeep import tombstones
 
-Kind = Literal["checkpoints", "partial", "temporary", "snapshots", "submitit", "caches"]
+Kind = Literal[
+    "checkpoints", "partial", "invalidated", "temporary", "snapshots", "submitit", "caches"
+]
 TITLES: dict[Kind, str] = {
     "checkpoints": "checkpoints of finished trainings, all but the final network",
     "partial": "finished batches of evaluations that are recorded",
+    "invalidated": "checkpoints of what was invalidated; its records stay",
     "temporary": "what killed writers left, older than a day",
     "snapshots": "code that no submission and no attempt names",
     "submitit": "pickles and outputs of submissions whose cells are all trained",
@@ -211,6 +214,10 @@ def _look_at_cell(root: RunRoot, training_id: str, found: Found, now: float) -> 
             weight = weigh(entry.path)
             if now - weight.newest > OLD_S and _is_recorded(cell, match[1]):
                 found.add("partial", Path(entry.path), weight)
+    for entry in held.get(cell.invalidated.name, ()):
+        old = CellFiles(Path(entry.path)).checkpoints
+        if _entries(old):
+            found.add("invalidated", old, weigh(old))
     for entries in held.values():
         _temporary(entries, found, now)
     for entry in held.get(cell.attempts.name, ()):

@@ -228,6 +228,17 @@ def test_what_is_half_invalidated_is_left_alone(root: RunRoot) -> None:
     assert found(root).items == []
 
 
+def test_of_what_is_invalid_the_records_stay(root: RunRoot) -> None:
+    stone = tombstones.invalidate(root, ONE.training_id, None, {"reason": "wrong data"})
+    place = CellFiles(root.cell(ONE.training_id).invalidated / stone.place)
+    assert {*os.listdir(place.folder)} == {"checkpoints", "evaluations", "training.json"}
+    (item,) = found(root).items
+    assert (item.kind, item.path) == ("invalidated", place.checkpoints)
+    assert garbage.delete(item)
+    assert {*os.listdir(place.folder)} == {"evaluations", "training.json"}
+    assert found(root).items == []
+
+
 def test_the_weight_counts_blocks_once(tmp_path: Path) -> None:
     first = write(tmp_path / "folder" / "a")
     alone = garbage.weigh(first)
