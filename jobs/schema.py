@@ -8,7 +8,16 @@ SCHEMA_VERSION = 1
 
 TableName = Literal["results", "trainings", "attempts", "samples", "gradients", "audits"]
 DType = Literal[
-    "str", "category", "int64", "float64", "bool", "list[str]", "list[bool]", "list[int32]"
+    "str",
+    "category",
+    "int64",
+    "float64",
+    "bool",
+    "list[str]",
+    "list[bool]",
+    "list[int32]",
+    "list[int64]",
+    "list[float64]",
 ]
 Kind = Literal["key", "result", "measured"]
 _INT64 = 2**63
@@ -51,6 +60,10 @@ class Column:
                 return isinstance(value, list) and all(isinstance(item, str) for item in value)
             case "list[bool]" | "list[int32]":
                 return isinstance(value, bytes)
+            case "list[int64]":
+                return isinstance(value, list) and {*map(type, value)} <= {int}
+            case "list[float64]":
+                return isinstance(value, list) and {*map(type, value)} <= {int, float}
 
 
 @dataclass(frozen=True)
@@ -180,6 +193,23 @@ RESULTS = Table(
 )
 """One row for each (training, attack, epsilon)."""
 
+CURVES = (
+    Column("epoch_loss", "list[float64]", "", "mean training loss of each epoch", optional=True),
+    Column("epoch_train_accuracy", "list[float64]", "share", "while it trained", optional=True),
+    Column("epoch_validation_correct", "list[int64]", "samples", "right after it", optional=True),
+    Column("epoch_validation_total", "list[int64]", "samples", "looked at after it", optional=True),
+    Column("epoch_lr", "list[float64]", "", "learning rate at its end", optional=True),
+    Column(
+        "epoch_firing_rate",
+        "list[float64]",
+        "spikes per neuron and step",
+        "mean over spiking layers; NaN if unknown",
+        optional=True,
+    ),
+    Column("epoch_seconds", "list[float64]", "s", "wall time", "measured", optional=True),
+)
+"""One value for each epoch of a training, the first one first; null without a history."""
+
 TRAININGS = Table(
     "trainings",
     (
@@ -199,6 +229,7 @@ TRAININGS = Table(
         Column("checkpoint", "str", "", "folder of the network that was kept", "measured"),
         *_MACHINE,
         Column("codes", "list[str]", "", "hashes of all code that trained it", "measured"),
+        *CURVES,
         _ROOT,
     ),
 )

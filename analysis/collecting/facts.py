@@ -3,10 +3,16 @@
 Every function raises KeyError, TypeError, ValueError or AttributeError for JSON of another shape.
 """
 
+import math
 from typing import Any
 
 from analysis.collecting.sources import Source
 from jobs.expand import systems
+from jobs.schema import CURVES
+
+EPOCH = "epoch_"
+"""Of the names of columns with a value for each epoch."""
+_EPOCHS = [column.name for column in CURVES if column.name != "epoch_firing_rate"]
 
 
 def setting(spec: dict[str, Any]) -> dict[str, Any]:
@@ -47,6 +53,18 @@ def machine(measured: dict[str, Any]) -> dict[str, Any]:
     keys = ("attempt", "seconds", "host", "device", "threads", "world_size", "promise")
     versions = measured.get("versions") or {}
     return {**{key: measured.get(key) for key in keys}, "torch": versions.get("torch")}
+
+
+def curves(training: dict[str, Any]) -> dict[str, list[Any] | None]:
+    """One list for each column of `jobs.schema.CURVES`; null without a history."""
+    history = training.get("history")
+    if not history:
+        return {column.name: None for column in CURVES}
+    rates = [[*(line.get("firing_rates") or {}).values()] for line in history]
+    return {
+        **{name: [line[name.removeprefix(EPOCH)] for line in history] for name in _EPOCHS},
+        "epoch_firing_rate": [sum(one) / len(one) if one else math.nan for one in rates],
+    }
 
 
 def of_record(source: Source, spec: dict[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from analysis.collecting.sources import (
     training_ids,
 )
 from jobs.layout import RunRoot
-from jobs.schema import ATTEMPTS, RESULTS, TABLES, TRAININGS, Table, TableName
+from jobs.schema import ATTEMPTS, CURVES, RESULTS, TABLES, TRAININGS, Table, TableName
 
 FOREIGN = (KeyError, TypeError, AttributeError, ValueError, ZeroDivisionError)
 """What reading JSON of an unexpected shape can raise."""
@@ -243,13 +243,15 @@ def _plain(table: TableName) -> dict[str, frozenset[type]]:
     }
 
 
-def _fits(table: Table, row: dict[str, Any], where: str, warnings: list[str]) -> bool:
+def _fits(
+    table: Table, row: dict[str, Any], where: str, warnings: list[str], so: str = "skipped"
+) -> bool:
     plain = _plain(table.name)
     # most values are of a type that always fits; asking each column takes ten times as long
     doubtful = {k: v for k, v in row.items() if type(v) not in plain.get(k, _ANY)}
     misfits = table.misfits(doubtful)
     if misfits:
-        warnings.append(f"{where}: {'; '.join(misfits)}; skipped")
+        warnings.append(f"{where}: {'; '.join(misfits)}; {so}")
     return not misfits
 
 
@@ -279,4 +281,17 @@ def _training(found: Found, warnings: list[str]) -> dict[str, Any] | None:
         "root": str(found.root),
     }
     where = f"{found.root}: training.json of {found.training_id}"
-    return row if _fits(TRAININGS, row, where, warnings) else None
+    if not _fits(TRAININGS, row, where, warnings):
+        return None
+    return {**row, **_curves(training, where, warnings)}
+
+
+def _curves(training: dict[str, Any], where: str, warnings: list[str]) -> dict[str, Any]:
+    """What each epoch was like; nothing, with a warning, of a history of another shape."""
+    none = dict.fromkeys([column.name for column in CURVES])
+    try:
+        found = facts.curves(training)
+    except FOREIGN as error:
+        warnings.append(f"{where}: its history has another shape ({error!r}); left out")
+        return none
+    return found if _fits(TRAININGS, found, where, warnings, "its history is left out") else none

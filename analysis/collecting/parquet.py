@@ -4,6 +4,7 @@ Pages carry checksums. Every column keeps its unit, description and kind in the 
 explains itself without this program.
 """
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,13 @@ _TYPES: dict[DType, pa.DataType] = {
     "list[str]": pa.list_(pa.string()),
     "list[bool]": pa.large_list(pa.bool_()),
     "list[int32]": pa.large_list(pa.int32()),
+    "list[int64]": pa.large_list(pa.int64()),
+    "list[float64]": pa.large_list(pa.float64()),
 }
 
 
 def array(column: Column, values: Sequence[Any]) -> pa.Array:
-    """One column; lists come as bytes: one, 0 or 1, for each flag, or those of int32."""
+    """One column; flags come as bytes, 0 or 1 for each, and lists of int32 as theirs."""
     match column.dtype:
         case "list[bool]":
             flags = np.frombuffer(b"".join(values), np.uint8).astype(bool)
@@ -37,6 +40,10 @@ def array(column: Column, values: Sequence[Any]) -> pa.Array:
         case "list[int32]":
             sizes = [None if value is None else len(value) // 4 for value in values]
             return lists(sizes, np.frombuffer(b"".join(filter(None, values)), np.int32))
+        case "list[int64]" | "list[float64]":
+            sizes = [None if value is None else len(value) for value in values]
+            items = itertools.chain.from_iterable(filter(None, values))
+            return lists(sizes, np.fromiter(items, column.dtype[5:-1]))
         case _:
             return pa.array(values, _TYPES[column.dtype])
 

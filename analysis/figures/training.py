@@ -23,9 +23,8 @@ def draw_training(trainings: pd.DataFrame) -> Drawing:
         UsageError: if there is none, or they are of several datasets.
 
     Example:
-        >>> import analysis, tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     drawing = analysis.draw_training(analysis.example_trainings(folder))
+        >>> import analysis
+        >>> drawing = analysis.draw_training(analysis.example_trainings())
         >>> drawing.name
         'training-digits'
     """

@@ -40,7 +40,7 @@ def draw(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Drawing
         case "sparsity":
             return lambda: analysis.draw_sparsity(gradients(), RESULTS, SAMPLES)
         case _:
-            trainings = analysis.example_trainings(tmp_path / "root")
+            trainings = analysis.example_trainings()
             return lambda: analysis.draw_training(trainings)
 
 

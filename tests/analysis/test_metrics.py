@@ -11,7 +11,7 @@ import pytest
 import analysis
 from analysis.collecting.collect import collect
 from analysis.statistics import student, wilson
-from jobs.errors import CorruptFile, UsageError
+from jobs.errors import UsageError
 from snnlib.spec.attack import FGSM, PGD, Clean, Square
 from snnlib.spec.neuron import Triangle
 from tests.analysis.synthetic import SyntheticRoot, mask, spec
@@ -168,12 +168,30 @@ def test_training_curves_have_a_row_for_each_epoch(made: SyntheticRoot) -> None:
     assert set(curves["network"]) == {"small-lif"}
 
 
-def test_training_curves_that_are_gone_or_foreign_are_named(made: SyntheticRoot) -> None:
-    path = finish(made)
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"loss": "low"}, "epoch_loss is [2.0, 'low'], expected list[float64]"),
+        ({"validation_correct": 0.5}, "epoch_validation_correct is [8, 0.5]"),
+        ({"firing_rates": 7}, "its history has another shape"),
+    ],
+)
+def test_a_foreign_history_is_left_out_and_the_training_stays(
+    made: SyntheticRoot, changed: dict[str, object], words: str
+) -> None:
+    finish(made, **changed)
+    (warning,) = collect([made.path]).warnings
+    assert words in warning
+    assert warning.endswith("left out")
     trainings = analysis.load("trainings", made.path)
-    path.write_text(json.dumps({"history": [{"epoch": 1}]}))
-    with pytest.raises(CorruptFile, match=r"training.json: its history has another shape"):
-        analysis.training_curves(trainings)
-    path.unlink()
-    with pytest.raises(UsageError, match="collect again where the run root lies now"):
-        analysis.training_curves(trainings)
+    assert (len(trainings), len(analysis.training_curves(trainings))) == (1, 0)
+
+
+def test_a_training_without_a_history_has_no_curves(made: SyntheticRoot) -> None:
+    made.train(spec())
+    collect([made.path])
+    trainings = analysis.load("trainings", made.path)
+    assert trainings["epoch_loss"].isna().all()
+    assert analysis.training_curves(trainings).empty
+    with pytest.raises(UsageError, match="lacks epoch_lr; take a frame of"):
+        analysis.training_curves(trainings.drop(columns="epoch_lr"))
