@@ -98,6 +98,11 @@ def read(cell: CellFiles, number: int) -> Attempt:
     )
 
 
+def read_all(cell: CellFiles) -> list[Attempt]:
+    """All attempts of a cell, ascending, those at what was invalidated since among them."""
+    return [read(cell, number) for number in numbers(cell)]
+
+
 _READ = AttemptFiles(Path()).claim.name, AttemptFiles(Path()).end.name
 
 

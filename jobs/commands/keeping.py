@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs import attempts, files, processes, records
-from jobs.attempts import Attempt
 from jobs.commands import context
 from jobs.commands.context import command
 from jobs.console import Console
@@ -205,23 +204,20 @@ def _refuse_live(
         TryLater: with the command that ends it.
     """
     # children are no cells of the situation, but their job has let go of what it ended
-    known = {key: Progress(attempts=_attempts(where.root.cell(key))) for key in keys}
+    tried = {key: tuple(attempts.read_all(where.root.cell(key))) for key in keys}
+    known = {key: Progress(attempts=found) for key, found in tried.items()}
     holders = liveness.live(seen.found, known, seen.answer, now)
     for key in keys:
         paths, holder = where.root.cell(key), holders.get(key)
         if holder is not None:
             who = f"{holder.job} holds it ({holder.state})"
-        elif here := attempts.running_here(known[key].attempts[-1:]):
+        elif here := attempts.running_here(tried[key]):
             who = f"attempt {here.number} runs on this machine"
         else:
             continue
         label = _label(paths)
         stop = command("cancel", *manifest, "--only", f"label={label}")
         raise TryLater(f"{label}: {who}; end it first, then invalidate again: {stop}")
-
-
-def _attempts(paths: CellFiles) -> tuple[Attempt, ...]:
-    return tuple(attempts.read(paths, number) for number in attempts.numbers(paths))
 
 
 def _label(paths: CellFiles) -> str:

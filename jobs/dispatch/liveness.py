@@ -114,9 +114,17 @@ def _cell_state(
         return waits if again else None
     if job.state == "held":
         return None if exhausted(tried) and job.otherwise is None else job
+    if not mine and known and _let_go(known.buried, (submission.number, task)):
+        return None
     if not mine:
         return replace(job, state="pending") if job.state == "running" else job
     return None if tried[-1].state in _OVER and not again else job
+
+
+def _let_go(buried: Sequence[Attempt], task: tuple[int, int]) -> bool:
+    """Whether a task ended its cell before that was invalidated, and its job is only leaving."""
+    own = [one for one in buried if (one.submission, one.task) == task]
+    return bool(own) and own[-1].state in _OVER
 
 
 def may_mend(last: Attempt) -> bool:

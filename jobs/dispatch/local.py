@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs import identity, processes
+from jobs import attempts, identity, processes
 from jobs.dispatch import holds, ledger, retry, unclaimed
 from jobs.dispatch.ledger import LocalTask, Submission
 from jobs.dispatch.snapshot import CHECKOUT
@@ -251,7 +251,7 @@ class Queue:
                 ledger.again(paths, task, time.time())
                 return True
             cells = [order["training_id"] for order in orders]
-            tried = [one for cell in cells for one in retry.tried(self.root, cell)]
+            tried = [one for cell in cells for one in attempts.read_all(self.root.cell(cell))]
             if not retry.of_task(tried, (paths.number, task), job):
                 death = unclaimed.of_local_job(paths, task, job, cells, known.process.host)
                 unclaimed.record(paths, [death], time.time())

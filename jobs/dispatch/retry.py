@@ -28,7 +28,7 @@ def tried(root: RunRoot, training_id: str) -> list[Attempt]:
     """All attempts at a training that count, as their own files tell them."""
     cell = root.cell(training_id)
     fence = tombstones.graves(root).get(training_id, Grave()).fence
-    return [attempts.read(cell, number) for number in attempts.numbers(cell) if number > fence]
+    return [one for one in attempts.read_all(cell) if one.number > fence]
 
 
 def spent(root: RunRoot, training_id: str, submission: int) -> str:

@@ -196,7 +196,7 @@ def counted(
 
     def tried(key: str) -> Sequence[Attempt] | None:
         if key in known:
-            return known[key].attempts
+            return (*known[key].buried, *known[key].attempts)
         return () if key in wanted else None
 
     fresh = {one.number: noticed(root, one, answer, tried) for one in found}
@@ -214,9 +214,11 @@ def counted(
 
 
 def _with(known: Progress, death: Death, submission: int) -> Progress:
-    """Progress with one more attempt, in the order of submissions."""
+    """Progress with one more attempt, in the order of submissions; not one before its fence."""
     tried = known.attempts
     if any((one.submission, one.task) == (submission, death.task) for one in tried):
+        return known
+    if submission <= max((one.submission for one in known.buried), default=0):
         return known
     place = max((i for i, a in enumerate(tried, 1) if a.submission <= submission), default=0)
     attempt = Attempt(
@@ -243,8 +245,7 @@ def save(
     """Put on record what was noticed, and all there is to notice of submissions that are over."""
 
     def tried(key: str) -> Sequence[Attempt]:
-        cell = root.cell(key)
-        return [attempts.read(cell, number) for number in attempts.numbers(cell)]
+        return attempts.read_all(root.cell(key))
 
     found = {**fresh, **{one.number: noticed(root, one, answer, tried) for one in over}}
     for number, deaths in found.items():

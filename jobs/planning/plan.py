@@ -40,6 +40,7 @@ class Progress:
         attempts: all tries, ascending.
         step: of the newest checkpoint, 0 if none.
         invalidated: why what there was of it counts no more; attempts are those made since.
+        buried: tries before that. They count for nothing, but their jobs did claim the cell.
     """
 
     trained: bool = False
@@ -47,6 +48,7 @@ class Progress:
     attempts: tuple[Attempt, ...] = ()
     step: int = 0
     invalidated: str = ""
+    buried: tuple[Attempt, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -82,11 +82,12 @@ def progress(
 def _without_invalid(root: RunRoot, known: Progress, grave: Grave) -> Progress:
     """Progress since the last invalidation, whether or not all has been moved away yet."""
     since = tuple(a for a in known.attempts if a.number > grave.fence)
+    buried = tuple(a for a in known.attempts if a.number <= grave.fence)
     why = "" if since else tombstones.reason(root, grave)
     if grave.pending:
-        return Progress(attempts=since, invalidated=why)
+        return Progress(attempts=since, invalidated=why, buried=buried)
     rows = frozenset(row for row in known.rows if row.partition("@")[0] not in grave.attacks)
-    return replace(known, rows=rows, attempts=since, invalidated=why)
+    return replace(known, rows=rows, attempts=since, invalidated=why, buried=buried)
 
 
 def _present(root: RunRoot) -> dict[str, str]:

@@ -16,7 +16,8 @@ from jobs.planning import survey
 from jobs.planning.index import Index
 from jobs.planning.request import work_order
 from jobs.processes import Process
-from tests.examples import cell, run_root, submission
+from jobs.upkeep import tombstones
+from tests.examples import cell, finish, run_root, submission
 
 HERE = processes.this()
 GONE = processes.Process.of({**HERE.data(), "start": 1})
@@ -104,6 +105,19 @@ def test_a_task_that_skipped_itself_frees_its_slot(tmp_path: Path) -> None:
     ledger.skip(paths, 0, "everything is recorded already")
     assert local.Queue(root, Slots((), 2)).step() is False
     assert ledger.read(root, 1).local[0].ended
+
+
+def test_a_job_whose_cell_was_invalidated_since_is_no_failed_attempt(tmp_path: Path) -> None:
+    root, one = run_root(tmp_path), cell()
+    paths, own = submission(root, [one], "local"), root.cell(one.training_id)
+    about = {"submission": 1, "task": 0, "job_id": str(GONE.pid)}
+    attempts.end(own.attempt(attempts.claim(own, about, b"{}")), "completed", "")
+    finish(root, one)
+    tombstones.invalidate(root, one.training_id, None, {"reason": "wrong data"})
+    ledger.started(paths, 0, GONE, "", 1.0)
+    local.Queue(root, Slots((), 2)).step()
+    assert ledger.read(root, 1).local[0].ended
+    assert unclaimed.read(paths) == []
 
 
 def test_a_job_that_dies_before_its_claim_is_a_failed_attempt(tmp_path: Path) -> None:

@@ -12,8 +12,11 @@ from jobs.dispatch import chunks, ledger, liveness, unclaimed
 from jobs.dispatch.scheduler import Answer
 from jobs.dispatch.slurm_text import JobAnswer, Limits
 from jobs.layout import RunRoot, SubmissionFiles
+from jobs.planning import survey
+from jobs.planning.index import Index
 from jobs.planning.plan import Planned, Progress, plan
-from tests.examples import cell, run_root, submission
+from jobs.upkeep import tombstones
+from tests.examples import cell, finish, run_root, submission
 
 CELLS = [cell(0), cell(1)]
 KEYS = {one.training_id for one in CELLS}
@@ -173,3 +176,31 @@ def test_claims_on_disk_count_when_a_submission_closes(
     told = answer(job(0, "failed"), job(1, "failed"))
     unclaimed.save(root, {}, [ledger.read(root, 1)], told)
     assert [death.task for death in unclaimed.read(paths)] == [1]
+
+
+def test_a_job_whose_cell_was_invalidated_since_is_no_death(
+    root: RunRoot, paths: SubmissionFiles
+) -> None:
+    one = CELLS[0]
+    number = attempts.claim(root.cell(one.training_id), {"submission": 1, "task": 0}, b"{}")
+    attempts.end(root.cell(one.training_id).attempt(number), "completed", "")
+    finish(root, one)
+    tombstones.invalidate(root, one.training_id, None, {"reason": "wrong data"})
+    known = survey.progress(root, CELLS, Index(root))
+    found = count(root, answer(job(0, "completed", code="0:0"), RUNS), known)
+    assert not found.fresh
+    assert first(found).reason.startswith("new")
+
+
+def test_a_death_before_an_invalidation_counts_no_more(
+    root: RunRoot, paths: SubmissionFiles
+) -> None:
+    one = CELLS[0]
+    paths = root.submission(1)
+    unclaimed.record(paths, count(root, answer(job(0, "failed"), RUNS)).fresh[1], 1.0)
+    late = attempts.claim(root.cell(one.training_id), {"submission": 2, "task": 0}, b"{}")
+    attempts.end(root.cell(one.training_id).attempt(late), "completed", "")
+    finish(root, one)
+    tombstones.invalidate(root, one.training_id, None, {"reason": "wrong data"})
+    known = survey.progress(root, CELLS, Index(root))
+    assert not count(root, answer(RUNS), known).known[one.training_id].attempts

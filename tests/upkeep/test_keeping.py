@@ -217,6 +217,9 @@ def test_a_child_is_free_once_its_attempt_ended_although_the_job_still_leaves(
     hold(root, child)
     assert wrong(path, PARENT, "--children") == code
     assert (f"{CHILD}: pid {os.getpid()} holds it (running)" in said()) is not ended
+    if ended:
+        assert main(["status", path]) == 0
+        assert "pending" not in said()
 
 
 def test_an_attempt_on_this_machine_is_refused(
