@@ -97,6 +97,7 @@ def check(
     if results.empty:
         return pd.DataFrame(columns=names)
     found = with_masks(named(results), samples)[_NEEDED]
+    found = found.assign(label=_told_apart(found))
     findings = [
         *_weak_attacks(found),
         *_survived(found),
@@ -108,6 +109,13 @@ def check(
     ]
     findings.sort(key=lambda one: (_ORDER[one.severity], one.check, one.where))
     return pd.DataFrame([asdict(one) for one in findings], columns=names)
+
+
+def _told_apart(found: pd.DataFrame) -> "pd.Series[str]":
+    """Labels, with a piece of the id behind those that trainings of several manifests share."""
+    shared = found.groupby("label")["training_id"].transform("nunique") > 1
+    longer = found["label"] + " #" + found["training_id"].str[:8]
+    return found["label"].mask(shared, longer)
 
 
 def _weak_attacks(found: pd.DataFrame) -> Iterator[Finding]:
@@ -208,7 +216,7 @@ def _pair(row: Any, low: Mask, high: Mask) -> _Pair:
 def _survived(found: pd.DataFrame) -> Iterator[Finding]:
     """An attack that may change everything must reach chance."""
     free = found[(found["norm"] == "linf") & (found["epsilon"] >= 1) & ~found["attack"].isin(BLIND)]
-    for (_, label), rows in free.groupby(["training_id", "label"], sort=True):
+    for (label, *_), rows in free.groupby(["label", *NETWORK, *THREAT], sort=True):
         worst = rows.iloc[int(rows["correct"].to_numpy().argmin())]
         chance = 1 / CLASSES[worst["dataset"]]
         low, _ = wilson(worst["correct"], worst["total"])
@@ -217,8 +225,8 @@ def _survived(found: pd.DataFrame) -> Iterator[Finding]:
                 severity="warning",
                 check="unbounded_survived",
                 where=f"{label} under {worst['attack_name']}",
-                what=f"{worst['correct']} of {worst['total']} samples withstand a radius of 1, "
-                f"where any image is allowed; chance is {chance:.0%}",
+                what=f"{worst['correct']} of {worst['total']} samples withstand a radius of 1 "
+                f"in {worst['space']} space, where any image is allowed; chance is {chance:.0%}",
                 way_out=f"the attack does not follow the loss: {_MORE_STEPS}",
             )
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from analysis.figures.style import Line, Name, line_styles
+from analysis.figures.style import Line, Name, line_styles, make_printable
 from analysis.naming import THREAT, each, in_grey_levels, seeds_text, threat_text
 from analysis.statistics import robustness_curves
 from jobs import files
@@ -29,6 +29,8 @@ _STYLE: dict[Any, Any] = {
     "axes.titlesize": 10,
     "svg.fonttype": "none",
     "svg.hashsalt": "spikegrid",
+    # names come from files: a dollar sign in one is no formula
+    "text.parse_math": False,
 }
 _PANEL = ["dataset", "split", "samples_sha256", *THREAT, "attack_name"]
 _COLUMNS = 3
@@ -62,6 +64,7 @@ def plot_curves(
     points = robustness_curves(results)
     with mpl.rc_context(_STYLE):
         figure = _figure(points, title)
+        make_printable(figure)
         written = []
         for suffix, canvas in ((".svg", FigureCanvasSVG), (".png", FigureCanvasAgg)):
             content = io.BytesIO()

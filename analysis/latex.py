@@ -154,8 +154,11 @@ def _best(rows: pd.DataFrame, points: pd.DataFrame, confidence: float) -> tuple[
         top = column.iloc[place]
         mine = rows["configuration"] == top["configuration"]
         here = (rows["attack_name"] == top["attack_name"]) & (rows["epsilon"] == top["epsilon"])
-        if len(column) > 1:
-            tests = compare(rows[here & ~mine], rows[here & mine], resamples=1)
+        leader, rivals = rows[here & mine], rows[here & ~mine]
+        paired = rivals["seed"].isin(set(leader["seed"])).groupby(rivals["configuration"]).any()
+        # a rival without a common seed is not tested, so that nothing is known to be best
+        if len(paired) and paired.all():
+            tests = compare(rivals, leader, resamples=1)
             found.append(tests.assign(point=column.index[place]))
     if not found:
         return set(), 0
@@ -204,6 +207,18 @@ def _heads(columns: list[_Column], points: pd.DataFrame) -> list[str]:
     return [f"{''.join(spans).strip()} \\\\", "".join(rules), f"{second} \\\\"]
 
 
+def _over(points: pd.DataFrame) -> str:
+    """The attacks of a worst case; where radii differ in them, each set with its radii."""
+    grey = in_grey_levels(points)
+    radii: dict[str, dict[str, None]] = {}
+    for row in each(points[points["attacks"] != ""].sort_values("epsilon")):
+        text = _radius(row.epsilon_num, row.epsilon_den, grey=grey)
+        radii.setdefault(row.attacks, {})[f"${text}$"] = None
+    if len(radii) == 1:
+        return f"over {escape(next(iter(radii)))}"
+    return "; ".join(f"at {', '.join(at)} over {escape(names)}" for names, at in radii.items())
+
+
 def _caption(points: pd.DataFrame, spread: Spread, confidence: float, tests: int) -> str:
     """What the numbers are, of how many, and what is bold."""
     first = points.iloc[0]
@@ -218,8 +233,8 @@ def _caption(points: pd.DataFrame, spread: Spread, confidence: float, tests: int
         clip = "clipped to $[0, 1]$" if first["clip"] else "not clipped"
         norm = _NORMS.get(first["norm"], escape(str(first["norm"])))
         words.append(f"Attacks: {norm} in {escape(first['space'])} space, {clip}.")
-    if "attacks" in points and (attacks := [t for t in points["attacks"].unique() if t]):
-        words.append(f"Worst case for each sample over {escape(attacks[0])}.")
+    if "attacks" in points and (points["attacks"] != "").any():
+        words.append(f"Worst case for each sample {_over(points)}.")
     if tests:
         words.append(
             "Bold: significantly better than every other row "

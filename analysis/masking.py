@@ -4,10 +4,14 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from analysis.naming import each, epsilon_text
+from analysis.naming import THREAT, each, epsilon_text, in_grey_levels
 
-_SAME = ["training_id", "attack", "steps", "step_size", "norm", "space", "loss", "surrogate"]
-_ON = ["samples_sha256", "evaluation_seed"]
+_SAME = [
+    *("training_id", "model_sha256", "attack", "steps", "step_size", "restarts", "random_start"),
+    *("alpha", *THREAT, "loss", "surrogate", "draws"),
+    *("source_attack", "source_training_id", "source_sha256"),
+]
+_ON = ["samples_sha256", "evaluation_seed", "evaluation_draws"]
 _RADIUS = ["epsilon_num", "epsilon_den"]
 
 
@@ -34,8 +38,9 @@ def gap_lines(results: pd.DataFrame) -> Iterator[str]:
     """A line for each network and other rule, at the radius where the two differ most."""
     pairs = gaps(results)
     for _, rows in pairs.groupby(["training_id", "gradient"], sort=False, observed=True):
-        (row,) = each(rows.loc[[rows["gap"].abs().idxmax()]])
-        radius = epsilon_text(row.epsilon_num, row.epsilon_den, grey=255 % row.epsilon_den == 0)
+        widest = rows.loc[[rows["gap"].abs().idxmax()]]
+        (row,) = each(widest)
+        radius = epsilon_text(row.epsilon_num, row.epsilon_den, grey=in_grey_levels(widest))
         yield (
             f"{row.model}-{row.neuron} at epsilon {radius}: {100 * row.told:.1f} % stand under "
             f"{row.attack} along {row.gradient}, {100 * row.own:.1f} % along the network's own "

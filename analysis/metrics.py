@@ -13,6 +13,7 @@ from analysis.selection import (
     NETWORK,
     PANEL,
     all_of,
+    attack_names,
     named,
     with_masks,
     with_starts,
@@ -110,7 +111,9 @@ def masking_gap(results: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
     mine = mine[mine["epsilon_num"] > 0]
     every = worst_case(found, samples)[[*_OF_POINT, "correct", "attacks"]]
     both = mine.merge(every, on=_OF_POINT, suffixes=("", "_all"), validate="one_to_one")
-    names = {attack: frozenset(attack.split(", ")) for attack in {*both.attacks, *both.attacks_all}}
+    names = {
+        attack: frozenset(attack_names(attack)) for attack in {*both.attacks, *both.attacks_all}
+    }
     other = [", ".join(sorted(names[row.attacks_all] - names[row.attacks])) for row in each(both)]
     hidden = (both["correct"] - both["correct_all"]).where(np.array(other, object) != "")
     low, high = wilson(hidden, both["total"])
@@ -139,7 +142,7 @@ def area_under_curve(results: pd.DataFrame, until: str | Fraction | None = None)
 
     Raises:
         UsageError: if curves that would be compared end at different radii, one ends before
-            `until`, or one has no clean accuracy.
+            `until`, one has no clean accuracy, or the end is 0.
 
     Example:
         >>> import analysis
@@ -155,6 +158,11 @@ def area_under_curve(results: pd.DataFrame, until: str | Fraction | None = None)
     for head, points in curves:
         radii, accuracies = (points[name].to_numpy(float) for name in ("epsilon", "accuracy"))
         end = float(Fraction(until)) if until is not None else radii[-1]
+        if end <= 0:
+            raise UsageError(
+                f"area_under_curve: {_curve_text(head)} would end at radius 0, where there is no "
+                "area; choose until above 0, or rows that were attacked"
+            )
         if radii[-1] < end:
             raise UsageError(
                 f"area_under_curve: {_curve_text(head)} ends at {radii[-1]:.4g}, "
@@ -251,7 +259,7 @@ def _curves(results: pd.DataFrame, what: str) -> list[tuple[dict[str, Any], pd.D
         ordered = points.sort_values("epsilon")
         head = {name: ordered[name].iloc[-1] for name in _OF_CURVE}
         if "attacks" in ordered:
-            names = {name for text in ordered["attacks"] for name in text.split(", ") if name}
+            names = {name for text in ordered["attacks"] for name in attack_names(text)}
             head["attacks"] = ", ".join(sorted(names))
         curves.append((head, ordered))
     order = ("dataset", "network", "training", "attack_name", "seed")

@@ -32,8 +32,13 @@ def epsilon_text(numerator: int, denominator: int, *, grey: bool = False) -> str
 
 
 def in_grey_levels(points: pd.DataFrame) -> bool:
-    """Whether every radius is a whole number of 255ths."""
-    return bool((255 * points["epsilon_num"] % points["epsilon_den"] == 0).all())
+    """Whether every radius is a whole number of 255ths, of the maximum norm.
+
+    Args:
+        points: with `epsilon_num`, `epsilon_den`, and `norm`, null where nothing is attacked.
+    """
+    whole = 255 * points["epsilon_num"] % points["epsilon_den"] == 0
+    return bool((whole & (points["norm"].isna() | points["norm"].eq("linf"))).all())
 
 
 def each(frame: pd.DataFrame) -> Iterable[Any]:

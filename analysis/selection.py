@@ -64,7 +64,7 @@ def with_masks(results: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
         samples: from `analysis.load("samples")`.
 
     Raises:
-        UsageError: if rows have no samples.
+        UsageError: if rows have no samples, or those of another collection.
 
     Example:
         >>> import analysis
@@ -76,12 +76,17 @@ def with_masks(results: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
     keys = [*NETWORK, "attack_id", *EPSILON]
     found = results.merge(samples[[*keys, "mask"]], on=keys, how="left", validate="one_to_one")
     lost = found["mask"].isna()
-    if lost.any():
-        first = found[lost].iloc[0]
-        raise UsageError(
-            f"{lost.sum()} of {len(found)} results have no samples, first {first['label']} under "
-            f"{first['attack']}; load both tables from one run root, after one `collect`"
-        )
+    right = found["mask"].map(np.sum, na_action="ignore")
+    for wrong, what in (
+        (lost, "have no samples"),
+        (~lost & (right != found["correct"]), "count otherwise than their samples"),
+    ):
+        if wrong.any():
+            first = found[wrong].iloc[0]
+            raise UsageError(
+                f"{wrong.sum()} of {len(found)} results {what}, first {first['label']} under "
+                f"{first['attack']}; load both tables from one run root, after one `collect`"
+            )
     return found
 
 
@@ -193,16 +198,33 @@ def most_attacked(worst: pd.DataFrame) -> pd.DataFrame:
         >>> len(worst), len(analysis.most_attacked(worst))
         (48, 36)
     """
-    count = worst["attacks"].map(lambda names: len(names.split(", ")) if names else 0)
-    keys = [*PANEL, *EPSILON]
-    most = count.groupby([worst[key] for key in keys], dropna=False).transform("max")
-    most_of = worst.assign(count=count)[count == most]
-    # of equally many the more frequent set, then the first by name
-    sets = most_of.groupby([*keys, "attacks"], dropna=False).size().reset_index(name="rows")
-    sets = sets.sort_values(["rows", "attacks"], ascending=[False, True]).drop_duplicates(keys)
-    wanted = set(sets[[*keys[:3], *EPSILON, "attacks"]].itertuples(index=False, name=None))
-    found = most_of[[*keys[:3], *EPSILON, "attacks"]].itertuples(index=False, name=None)
-    return most_of[np.array([row in wanted for row in found], bool)].drop(columns="count")
+    return worst[worst["attacks"] == most_met(worst, pd.Series(1, worst.index))]
+
+
+def most_met(points: pd.DataFrame, networks: "pd.Series[int]") -> "pd.Series[str]":
+    """The one set of attacks under which the points of a panel are compared at their radius.
+
+    The largest; of equally large ones that of more networks, then the first by name.
+
+    Args:
+        points: with the columns of `PANEL` and `EPSILON`, and `attacks`, names joined by commas.
+        networks: how many each point stands for.
+
+    Returns:
+        For each point the set of its panel and radius.
+    """
+    place = points.groupby([*PANEL, *EPSILON], dropna=False).ngroup()
+    sets = pd.DataFrame({"place": place, "attacks": points["attacks"], "networks": networks})
+    sets = sets.groupby(["place", "attacks"]).sum().reset_index()
+    sets["size"] = sets["attacks"].map(lambda names: len(attack_names(names)))
+    order = {"size": False, "networks": False, "attacks": True}
+    sets = sets.sort_values(list(order), ascending=list(order.values()))
+    return place.map(sets.drop_duplicates("place").set_index("place")["attacks"])
+
+
+def attack_names(attacks: str) -> list[str]:
+    """The names in a worst case's column `attacks`; none of a clean row."""
+    return attacks.split(", ") if attacks else []
 
 
 def _panel_text(row: Any, columns: list[str]) -> str:

@@ -40,8 +40,8 @@ SETTING = [
     "training",
 ]
 _POINT = ["configuration", *CURVE, "split", "samples_sha256", "epsilon", *EPSILON]
-_KEYS = [*_POINT, "attacks", "until"]
-"""What may tell two means apart; a worst case over fewer attacks is another quantity."""
+_KEYS = [*_POINT, "attacks", "own_attacks", "other_attacks", "until"]
+"""What may tell two means apart; over fewer attacks, a worst case or gap is another quantity."""
 
 
 def wilson(
@@ -229,7 +229,9 @@ def _check_seeds(found: pd.DataFrame, sizes: "pd.Series[int]") -> None:
     twice = sizes > found["seeds"]
     if twice.any():
         point = found[twice].reset_index().iloc[0]
-        where = " ".join(str(point[key]) for key in ("network", "training", "attack_name"))
+        where = " ".join(
+            str(point[key]) for key in ("network", "training", "attack_name") if key in point
+        )
         raise UsageError(
             f"{where} at epsilon {point['epsilon']:.4g}: {sizes[twice].iloc[0]} rows for "
             f"{point['seeds']} seeds; one seed would count twice; drop the double rows, "

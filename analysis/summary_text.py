@@ -11,6 +11,7 @@ import pandas as pd
 from analysis.collecting import audits, parquet
 from analysis.collecting.collect import Collected
 from analysis.naming import THREAT, each, epsilon_text, in_grey_levels, seeds_text, threat_text
+from analysis.selection import EPSILON, attack_names, most_met
 from analysis.statistics import summary, worst_case
 from analysis.tables import frame
 from jobs.schema import TableName
@@ -77,16 +78,19 @@ def _short(path: Path) -> str:
 
 
 def comparable(worst: pd.DataFrame) -> pd.DataFrame:
-    """Means over seeds that met the same attacks; `partial` where others met more.
+    """Means over seeds that met the same attacks; `partial` where others met more, or other ones.
 
     While a grid runs, some seeds have met fewer attacks; a mean over both would be of nothing.
     """
     points = summary(worst)
-    points = points.assign(strength=points["attacks"].str.count(",") + (points["attacks"] != ""))
-    points = points.sort_values(["strength", "seeds", "attacks"], ascending=[False, False, True])
-    kept = points.drop_duplicates(["configuration", *_BLOCK, "epsilon_num", "epsilon_den"])
-    strongest = kept.groupby([*_BLOCK, "epsilon"], dropna=False)["strength"].transform("max")
-    return kept.assign(partial=kept["strength"] < strongest).sort_values("epsilon")
+    points = points.assign(
+        partial=points["attacks"] != most_met(points, points["seeds"]),
+        strength=points["attacks"].map(lambda names: len(attack_names(names))),
+    )
+    order = {"partial": True, "strength": False, "seeds": False, "attacks": True}
+    points = points.sort_values(list(order), ascending=list(order.values()))
+    kept = points.drop_duplicates(["configuration", *_BLOCK, *EPSILON])
+    return kept.drop(columns="strength").sort_values("epsilon")
 
 
 def _block(block: pd.DataFrame, width: int, audited: Mapping[tuple[str, str], str]) -> str:
@@ -133,7 +137,7 @@ def _block(block: pd.DataFrame, width: int, audited: Mapping[tuple[str, str], st
 
 
 def _cell(row: Any) -> str:
-    """Mean in percent, and half the range over seeds; a star where others met more attacks."""
+    """Mean in percent, and half the range over seeds; a star where others met other attacks."""
     half = f" ± {50 * (row.highest - row.lowest):.1f}" if row.seeds > 1 else ""
     return f"{100 * row.mean:.1f}{half}{'*' if row.partial else ''}"
 
@@ -167,8 +171,8 @@ def _heading(points: pd.DataFrame) -> str:
 def _caption(points: pd.DataFrame, regimes: dict[str, str], hidden: int) -> list[str]:
     """Attacks, space, samples, seeds, and whatever the table leaves out."""
     first = points.iloc[0]
-    attacked = points[points["epsilon"] > 0]
-    attacks = sorted({name for text in attacked["attacks"] for name in text.split(", ")})
+    whole = points.loc[~points["partial"], "attacks"]
+    attacks = sorted({name for text in whole for name in attack_names(text)})
     seeds = sorted({seed for found in points["seed_list"] for seed in found})
     numbers = ", ".join(map(str, seeds if len(seeds) <= 10 else [*seeds[:9], "…", seeds[-1]]))
     threat = threat_text(*(first[name] for name in THREAT))

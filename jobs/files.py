@@ -171,9 +171,14 @@ def read_json(path: Path) -> Any:
     Raises:
         CorruptFile: if it does not parse.
     """
+    return parsed(path, path.read_bytes())
+
+
+def parsed(path: Path, data: bytes) -> Any:
+    """The JSON document that is a file's content; errors as `read_json`."""
     try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:  # a few kilobytes of brackets nest too deep
         raise CorruptFile(f"{path}: not valid JSON ({error}); delete it and run again") from error
 
 
@@ -184,7 +189,7 @@ def read_lines(path: str | Path) -> Iterator[dict[str, Any]]:
     except (FileNotFoundError, NotADirectoryError):
         return
     for line in data.split(b"\n"):
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             value = json.loads(line)
             if isinstance(value, dict):
                 yield value

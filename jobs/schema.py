@@ -1,5 +1,6 @@
 """Columns of every table: names, types, units and keys, in one place."""
 
+import reprlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +22,8 @@ DType = Literal[
 ]
 Kind = Literal["key", "result", "measured"]
 _INT64 = 2**63
+_EXACT = 2**53
+"""Up to here every whole number is a float64."""
 
 
 @dataclass(frozen=True)
@@ -47,23 +50,29 @@ class Column:
         """Whether a value of a JSON file can stand in this column."""
         if value is None:
             return self.optional
+        items = value if isinstance(value, list) else [None]  # which no list may hold
         match self.dtype:
             case "str" | "category":
                 return isinstance(value, str)
             case "int64":
                 return type(value) is int and -_INT64 <= value < _INT64
             case "float64":
-                return type(value) in (int, float)
+                return _real(value)
             case "bool":
                 return isinstance(value, bool)
             case "list[str]":
-                return isinstance(value, list) and all(isinstance(item, str) for item in value)
+                return all(isinstance(item, str) for item in items)
             case "list[bool]" | "list[int32]":
                 return isinstance(value, bytes)
             case "list[int64]":
-                return isinstance(value, list) and {*map(type, value)} <= {int}
+                whole = {*map(type, items)} <= {int}
+                return whole and max(map(abs, items), default=0) < _INT64
             case "list[float64]":
-                return isinstance(value, list) and {*map(type, value)} <= {int, float}
+                return {*map(type, items)} <= {float} or all(map(_real, items))
+
+
+def _real(value: object) -> bool:
+    return type(value) is float or (type(value) is int and abs(value) <= _EXACT)
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,7 @@ class Table:
     def misfits(self, row: dict[str, object]) -> list[str]:
         """What of a row, whole or in part, cannot stand in its columns; for a message."""
         return [
-            f"{c.name} is {row[c.name]!r}, expected {c.dtype}"
+            f"{c.name} is {reprlib.repr(row[c.name])}, expected {c.dtype}"
             for c in self.columns
             if c.name in row and not c.accepts(row[c.name])
         ]

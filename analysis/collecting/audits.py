@@ -1,6 +1,6 @@
 """From records of audits to rows of the table `audits`, and the words that `collect` prints."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 import pandas as pd
@@ -10,7 +10,7 @@ from analysis.collecting.sources import Found
 from analysis.collecting.stage_rows import Block, Record, whole
 from analysis.naming import each
 from jobs.schema import AUDITS
-from snnlib.spec.audit import LIMITS, VERDICTS
+from snnlib.spec.audit import LIMITS, VERDICTS, Verdict
 
 _COUNTS = ("judged", "other", "found", "missed")
 
@@ -40,6 +40,9 @@ def _block(record: Record, training: Record, root: str) -> Block:
         **facts.machine(record["measured"]),
         "root": root,
     }
+    worst = _worst(item["verdict"] for item in record["items"])
+    if record["verdict"] != worst:
+        raise ValueError(f"verdict {record['verdict']}, but that of its items is {worst}")
     rows = [{**shared, **_item(item)} for item in sorted(record["items"], key=lambda i: i["item"])]
     for row in rows:
         if misfits := AUDITS.misfits(row):
@@ -81,19 +84,25 @@ def in_words(audits: pd.DataFrame, results: pd.DataFrame) -> dict[tuple[str, str
 
 
 def _words(rows: pd.DataFrame) -> str:
-    worst = max(rows["verdict"], key=VERDICTS.index)
+    worst = _worst(rows["verdict"])
     if worst == VERDICTS[0]:
-        return str(worst)
-    order = {item: place for place, item in enumerate(LIMITS)}
+        return worst
+    order: dict[str, int] = {item: place for place, item in enumerate(LIMITS)}
     failing = rows[(rows["verdict"] == worst) & (rows["item_verdict"] == worst)]
-    first = min(each(failing), key=lambda row: order[row.item])
+    first = min(each(failing), key=lambda row: order.get(row.item, len(order)))
     under = "" if first.gradient == "own" else f" under {first.gradient}"
     seeds, found = rows["training_id"].nunique(), failing["training_id"].nunique()
     of = f" ({found} of {seeds} seeds)" if seeds > 1 else ""
-    return f"{worst}{under}: {first.text}{of}"
+    return " ".join(f"{worst}{under}: {first.text}{of}".split())
 
 
-def _verdict(value: object) -> object:
-    if value not in VERDICTS:
-        raise ValueError(f"{value!r} is no verdict (there is {', '.join(VERDICTS)})")
-    return value
+def _worst(verdicts: Iterable[object]) -> str:
+    """The worst of some verdicts; without any, the best."""
+    return max(map(_verdict, verdicts), key=VERDICTS.index, default=VERDICTS[0])
+
+
+def _verdict(value: object) -> Verdict:
+    for verdict in VERDICTS:
+        if value == verdict:
+            return verdict
+    raise ValueError(f"{value!r} is no verdict (there is {', '.join(VERDICTS)})")

@@ -117,8 +117,8 @@ def _transferred(source: Source) -> dict[str, Any]:
 
 
 def surrogate(value: object) -> object:
-    """`own`, or e.g. `atan(alpha=2)`."""
+    """`own`, or e.g. `assg(beta=0.9 gamma=1.5 half_area=0.42)`; lists of attacks have the commas."""
     if not isinstance(value, dict):
         return value
-    options = ", ".join(f"{key}={value[key]}" for key in sorted(value) if key != "name")
+    options = " ".join(f"{key}={value[key]}" for key in sorted(value) if key != "name")
     return f"{value['name']}({options})"

@@ -13,6 +13,7 @@ from typing import Any
 
 from analysis.collecting import audits, facts, gradients
 from analysis.collecting.sources import (
+    FOREIGN,
     Found,
     Outcome,
     Source,
@@ -23,9 +24,6 @@ from analysis.collecting.sources import (
 )
 from jobs.layout import RunRoot
 from jobs.schema import ATTEMPTS, CURVES, RESULTS, TABLES, TRAININGS, Table, TableName
-
-FOREIGN = (KeyError, TypeError, AttributeError, ValueError, ZeroDivisionError)
-"""What reading JSON of an unexpected shape can raise."""
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is done, steps done, steps in all)."""
@@ -227,7 +225,7 @@ _ANY: frozenset[type] = frozenset({dict, int, list, str, float, bool, bytes, typ
 _FITTING: dict[str, frozenset[type]] = {
     "str": frozenset({str}),
     "category": frozenset({str}),
-    "float64": frozenset({int, float}),
+    "float64": frozenset({float}),
     "bool": frozenset({bool}),
 }
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from jobs import files
 from jobs.errors import CorruptFile
@@ -15,7 +14,7 @@ MOST = 5
 def left_out(roots: Sequence[RunRoot]) -> list[str]:
     """One line for each reason, e.g. "18 rows of 2 trainings (invalidated: wrong split)"."""
     rows: Counter[str] = Counter()
-    trainings: dict[str, set[Any]] = {}
+    trainings: dict[str, set[str]] = {}
     for root in roots:
         for path in sorted(root.invalidated.glob("*.json")):
             try:
@@ -25,7 +24,7 @@ def left_out(roots: Sequence[RunRoot]) -> list[str]:
             if isinstance(told, dict):
                 why = str(told.get("reason", ""))
                 rows[why] += told["rows"] if isinstance(told.get("rows"), int) else 0
-                trainings.setdefault(why, set()).add(told.get("training_id"))
+                trainings.setdefault(why, set()).add(str(told.get("training_id")))
     lines = [
         f"{_count(rows[why], 'row')} of {_count(len(ids), 'training')} (invalidated: {why})"
         for why, ids in trainings.items()

@@ -7,7 +7,7 @@ its content, so equal names are equal content. No clock decides what is new.
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from functools import partial
 from pathlib import Path
 
@@ -29,16 +29,17 @@ def marks(some: Sequence[tuple[str, list[Holder]]]) -> dict[str, str]:
     Raises:
         EnvironmentFault: if a folder is there but cannot be listed.
     """
-    roots = {root for _, found in some for root, _ in found}
-    stones = {root.path: _stones(root) for root in roots}
+    dead = {root.path: invalid for _, found in some for root, invalid in found}
+    # as the rows are read by: a tombstone of a later moment is news to the next collection
+    stones = {path: _stones(invalid) for path, invalid in dead.items()}
     shares = spread(partial(_marks, stones), some, least=SHARE)
     return dict(pair for share in shares for pair in share)
 
 
-def _stones(root: RunRoot) -> Mapping[str, list[str]]:
-    """Names of tombstones, and of the marks beside them, by training."""
+def _stones(invalid: Set[str]) -> Mapping[str, list[str]]:
+    """What is invalid, by training."""
     found: dict[str, list[str]] = defaultdict(list)
-    for name in _names(str(root.invalidated)):
+    for name in sorted(invalid):
         found[name.partition("-")[0]].append(name)
     return found
 

@@ -45,7 +45,20 @@ def array(column: Column, values: Sequence[Any]) -> pa.Array:
             items = itertools.chain.from_iterable(filter(None, values))
             return lists(sizes, np.fromiter(items, column.dtype[5:-1]))
         case _:
-            return pa.array(values, _TYPES[column.dtype])
+            try:
+                return pa.array(values, _TYPES[column.dtype])
+            except UnicodeEncodeError:
+                return pa.array([_utf8(value) for value in values], _TYPES[column.dtype])
+
+
+def _utf8(value: Any) -> Any:
+    """Text, or each of a list, with a question mark for what UTF-8 lacks.
+
+    Half a character comes from names of files that are no UTF-8, in the messages of errors.
+    """
+    if isinstance(value, list):
+        return [_utf8(item) for item in value]
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
 def lists(sizes: Sequence[int | None], items: npt.NDArray[Any]) -> pa.Array:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -75,8 +76,15 @@ def save(folder: Path, found: Remembered) -> None:
         files.replace(place, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
 
 
-def load(folder: Path, roots: Sequence[str]) -> Remembered | None:
-    """The last collection of some run roots into a folder; None if there is none that is whole."""
+def roots_of(folder: Path) -> list[str]:
+    """Run roots of the last collection into a folder, in their order; none if nothing tells."""
+    whole = _whole(folder)
+    roots: list[str] = whole[0].get("roots", []) if whole else []
+    return roots
+
+
+def _whole(folder: Path) -> tuple[dict[str, Any], memoryview] | None:
+    """The head of what is kept of the last collection, and what follows it; None if it is damaged."""
     try:
         content = path(folder).read_bytes()
     except OSError:
@@ -85,12 +93,20 @@ def load(folder: Path, roots: Sequence[str]) -> Remembered | None:
     if content[:_HASH] != hashlib.sha256(data[start:]).hexdigest().encode():
         return None
     end = content.index(b"\n", start)
-    head = json.loads(content[start:end])
+    return json.loads(content[start:end]), data[end + 1 :]
+
+
+def load(folder: Path, roots: Sequence[str]) -> Remembered | None:
+    """The last collection of some run roots into a folder; None if there is none that is whole."""
+    whole = _whole(folder)
+    if whole is None:
+        return None
+    head, data = whole
     if (head["code"], head["roots"]) != (code(), list(roots)):
         return None
     families = Families()
     families.own = {key: (head["texts"][place], origins) for key, place, origins in head["own"]}
-    tables, place = {}, end + 1
+    tables, place = {}, 0
     for name, size in head["streams"]:
         with pa.ipc.open_stream(pa.py_buffer(data[place : place + size])) as stream:
             tables[name] = stream.read_all()

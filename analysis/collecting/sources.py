@@ -5,6 +5,7 @@ cannot be read (permission, network) stops everything, since a smaller table wou
 """
 
 import binascii
+import hashlib
 import json
 import os
 import re
@@ -26,6 +27,9 @@ KNOWN_SCHEMA = 1
 
 _ID = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _INT64 = 2**63
+FOREIGN = (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError)
+"""What reading JSON of an unexpected shape can raise."""
+
 _T = TypeVar("_T")
 
 
@@ -126,9 +130,9 @@ def read_cell(root: RunRoot, training_id: str, invalidated: set[str]) -> Found:
     cell = root.cell(training_id)
     try:
         found.attempts = _attempts(cell, found)
-        found.spec = _noted(found.warnings, _document, cell.spec)
+        found.spec = _noted(found.warnings, _specification, cell.spec, training_id)
         if training_id not in invalidated:
-            found.training = _noted(found.warnings, _training, cell, training_id)
+            found.training = _noted(found.warnings, _training, cell.training, training_id)
             found.outcomes = _outcomes(cell, found, invalidated)
             found.stages = _stages(cell, found)
     except OSError as error:
@@ -147,24 +151,46 @@ def _listed(folder: Path) -> list[str]:
         return []
 
 
-def _noted(warnings: list[str], read: Callable[..., _T], *args: Any) -> _T | None:
+def _noted(warnings: list[str], read: Callable[..., _T], path: Path, *args: Any) -> _T | None:
     """The result of reading a file; None, with a warning unless it is just absent."""
     try:
-        return read(*args)
+        return read(path, *args)
     except FileNotFoundError:
         return None
     except CorruptFile as error:
         warnings.append(f"{error}; skipped")
-        return None
+    except FOREIGN as error:
+        warnings.append(f"{path}: has another shape ({error!r}); skipped")
+    return None
 
 
 def _document(path: Path) -> dict[str, Any]:
-    value = files.read_json(path)
+    return _checked(path, files.read_json(path))
+
+
+def _checked(path: Path, value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise CorruptFile(f"{path}: expected a JSON object, found {type(value).__name__}")
-    if value.get("schema_version", KNOWN_SCHEMA) > KNOWN_SCHEMA:
+    version = value.get("schema_version", KNOWN_SCHEMA)
+    if type(version) is not int:
+        raise CorruptFile(f"{path}: schema_version is {version!r}, expected a whole number")
+    if version > KNOWN_SCHEMA:
         raise CorruptFile(f"{path}: written by a newer spikegrid; update this checkout")
     return value
+
+
+def _specification(path: Path, training_id: str) -> dict[str, Any]:
+    """What was trained; the folder's name vouches for it, as `jobs.identity.training_id` made it."""
+    data = files.content(path)
+    value = _checked(path, files.parsed(path, data))
+    # as it was written, or laid out anew by hand
+    if _hash(data) != training_id and _hash(canonical(value).encode()) != training_id:
+        raise CorruptFile(f"{path}: is not the specification of {training_id} (altered or moved)")
+    return value
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(b"v1:" + data).hexdigest()[:16]
 
 
 def _owned(path: Path, training_id: str) -> dict[str, Any]:
@@ -174,11 +200,11 @@ def _owned(path: Path, training_id: str) -> dict[str, Any]:
     return value
 
 
-def _training(cell: CellFiles, training_id: str) -> dict[str, Any]:
-    value = _owned(cell.training, training_id)
+def _training(path: Path, training_id: str) -> dict[str, Any]:
+    value = _owned(path, training_id)
     needed = ("label", "model_sha256", "checkpoint", "epochs", "steps", "measured")
     if missing := [key for key in needed if key not in value]:
-        raise CorruptFile(f"{cell.training}: lacks {', '.join(missing)}")
+        raise CorruptFile(f"{path}: lacks {', '.join(missing)}")
     return value
 
 
@@ -187,18 +213,14 @@ def _outcomes(cell: CellFiles, found: Found, invalidated: set[str]) -> list[Outc
     for name in records.names(cell):
         if f"{found.training_id}-{name.partition('-')[0]}" in invalidated:
             continue
-        path = cell.evaluations / name
-        record = _noted(found.warnings, records.read, path, _flags)
-        if record is None:
-            continue
-        if record.training_id != found.training_id:
-            found.warnings.append(f"{path}: is of training {record.training_id}; skipped")
-            continue
-        outcomes += _rows(path, found, record)
+        outcomes += _noted(found.warnings, _rows, cell.evaluations / name, found) or []
     return outcomes
 
 
-def _rows(path: Path, found: Found, record: records.Record) -> list[Outcome]:
+def _rows(path: Path, found: Found) -> list[Outcome]:
+    record = records.read(path, _flags)
+    if record.training_id != found.training_id:
+        raise CorruptFile(f"{path}: is of training {record.training_id}")
     source = Source(
         path=path,
         root=found.root,
@@ -212,7 +234,7 @@ def _rows(path: Path, found: Found, record: records.Record) -> list[Outcome]:
     for row, seconds in zip(record.rows, _row_seconds(record), strict=True):
         radius = (row.epsilon.numerator, row.epsilon.denominator)
         counts = (row.correct, row.total, row.zero_gradient)
-        if any(type(number) is not int or number >= _INT64 for number in (*radius, *counts)):
+        if any(type(n) is not int or not 0 <= n < _INT64 for n in (*radius, *counts)):
             found.warnings.append(
                 f"{path}: row of epsilon {row.epsilon}: expected whole numbers of 64 bits, "
                 f"found {(*radius, *counts)}; skipped"

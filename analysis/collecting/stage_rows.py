@@ -7,13 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.collecting.sources import Found
+from analysis.collecting.sources import FOREIGN, Found
 
 Record = dict[str, Any]
 Block = dict[str, list[Any]]
 """Column → values, of equal length."""
-
-_FOREIGN = (KeyError, TypeError, AttributeError, ValueError, ZeroDivisionError)
 
 
 def blocks(
@@ -48,7 +46,7 @@ def blocks(
                 continue
             try:
                 made = block(record, training, str(item.root))
-            except _FOREIGN as error:
+            except FOREIGN as error:
                 warnings.append(f"{path}: not a record of {kind} ({error!r}); skipped")
                 continue
             kept = first.setdefault(path.stem, (path, record, made))

@@ -1,6 +1,6 @@
 """All figures of a collected run root, or of one study in it."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -32,7 +32,7 @@ def drawings(
     cells: Cells | None = None,
     epsilon: str | Fraction | None = None,
 ) -> list[Drawing]:
-    """The figures of a kind: one for each dataset, evaluation set and threat model.
+    """The figures of a kind: one for each dataset, evaluation set and threat model that has it.
 
     Of curves also one for each attack, beside the worst case over them.
 
@@ -50,7 +50,7 @@ def drawings(
         if cells is not None:
             trainings = trainings[trainings["training_id"].isin(list(cells))]
         parts = [part for _, part in trainings.groupby("dataset", observed=True)]
-        return _told_apart(draw_training(part) for part in parts or [trainings])
+        return _told_apart(_drawn(draw_training, parts or [trainings]))
     results, samples = (_chosen(load(table, root), cells) for table in ("results", "samples"))
     if not (results["attack"] != "clean").any():
         raise UsageError(
@@ -61,14 +61,25 @@ def drawings(
     if kind == "sparsity":
         gradients = _chosen(load("gradients", root), cells)
         return _told_apart(
-            draw_sparsity(gradients, panel, samples, epsilon=epsilon) for panel in panels
+            _drawn(lambda one: draw_sparsity(gradients, one, samples, epsilon=epsilon), panels)
         )
     if kind == "tradeoff":
-        return _told_apart(
-            _noted(draw_tradeoff(worst, epsilon), left)
-            for worst, left in (_worst(panel, samples) for panel in panels)
-        )
+        return _told_apart(_drawn(lambda one: _tradeoff(one, samples, epsilon), panels))
     return _told_apart(one for panel in panels for one in _curves(panel, samples))
+
+
+def _drawn(
+    draw: Callable[[pd.DataFrame], Drawing], panels: Sequence[pd.DataFrame]
+) -> Iterator[Drawing]:
+    """Drawings of the panels that have what it takes; the first refusal if none has."""
+    refused: list[UsageError] = []
+    for panel in panels:
+        try:
+            yield draw(panel)
+        except UsageError as error:
+            refused.append(error)
+    if panels and len(refused) == len(panels):
+        raise refused[0]
 
 
 def _chosen(table: pd.DataFrame, cells: Cells | None) -> pd.DataFrame:
@@ -100,6 +111,13 @@ def _worst(panel: pd.DataFrame, samples: pd.DataFrame) -> tuple[pd.DataFrame, in
     keys = ["training_id", "epsilon"]
     lost = set(worst[keys].itertuples(index=False)) - set(kept[keys].itertuples(index=False))
     return kept, len({training for training, _ in lost})
+
+
+def _tradeoff(
+    panel: pd.DataFrame, samples: pd.DataFrame, epsilon: str | Fraction | None
+) -> Drawing:
+    worst, left = _worst(panel, samples)
+    return _noted(draw_tradeoff(worst, epsilon), left)
 
 
 def _curves(panel: pd.DataFrame, samples: pd.DataFrame) -> Iterator[Drawing]:

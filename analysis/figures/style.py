@@ -16,8 +16,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 
-from analysis.naming import each, epsilon_text, seeds_text, threat_text
+from analysis.naming import each, epsilon_text, in_grey_levels, seeds_text, threat_text
 from jobs import files
 from jobs.errors import UsageError
 
@@ -29,6 +30,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#5
 MARKERS = "osD^vPX<"
 Dashes = str | tuple[int, tuple[float, ...]]
 DASHES: tuple[Dashes, ...] = ("-", (0, (4, 1.6)), (0, (1, 1.3)), (0, (4, 1.2, 1, 1.2)))
+Filling = Literal["full", "none", "left", "bottom", "right", "top"]
+FILLINGS: tuple[Filling, ...] = ("full", "none", "left", "bottom", "right", "top")
 _STYLE: dict[Any, Any] = {
     "font.size": 7,
     "axes.labelsize": 7,
@@ -53,6 +56,8 @@ _STYLE: dict[Any, Any] = {
     "ps.fonttype": 42,
     "svg.fonttype": "path",
     "svg.hashsalt": "spikegrid",
+    # names come from files: a dollar sign in one is no formula
+    "text.parse_math": False,
 }
 _FORMATS: tuple[Literal["pdf", "svg", "png"], ...] = ("pdf", "svg", "png")
 _METADATA: dict[str, dict[str, Any]] = {
@@ -72,7 +77,7 @@ class Line:
     colour: str
     marker: str
     dashes: Dashes
-    hollow: bool
+    filling: Filling
 
     def style(self, size: float = 3.2, width: float = 1.0) -> dict[str, Any]:
         """As keyword arguments of matplotlib's lines.
@@ -81,11 +86,15 @@ class Line:
             size: of markers, points.
             width: of lines, points.
         """
+        # white inside, or curves of other settings would show through
+        hollow = self.filling == "none"
         return {
             "color": self.colour,
             "marker": self.marker,
             "linestyle": self.dashes,
-            "markerfacecolor": "white" if self.hollow else self.colour,
+            "fillstyle": "full" if hollow else self.filling,
+            "markerfacecolor": "white" if hollow else self.colour,
+            "markerfacecoloralt": "white",
             "markersize": size,
             "markeredgewidth": 0.25 * size,
             "linewidth": width,
@@ -118,7 +127,7 @@ class Drawing:
         with styled():
             for suffix in _FORMATS:
                 content = io.BytesIO()
-                about = {**_METADATA[suffix], _CAPTION[suffix]: self.caption}
+                about = {**_METADATA[suffix], _CAPTION[suffix]: printable(self.caption)}
                 self.figure.savefig(content, format=suffix, dpi=300, metadata=about)
                 path = Path(folder) / f"{self.name}.{suffix}"
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -160,7 +169,7 @@ def line_styles(points: pd.DataFrame) -> dict[Name, Line]:
             colour=COLOURS[(r if alone else n) % len(COLOURS)],
             marker=MARKERS[(r if alone else n) % len(MARKERS)],
             dashes=DASHES[r % len(DASHES)],
-            hollow=r > 0,
+            filling=FILLINGS[r % len(FILLINGS)],
         )
         for n, network in enumerate(networks)
         for r, regime in enumerate(regimes)
@@ -175,13 +184,22 @@ def add_legend(made: Figure, lines: dict[Name, Line], *, dashes: bool = True) ->
         made: the figure.
         lines: of `line_styles`.
         dashes: whether lines are drawn, or markers alone.
+
+    Raises:
+        UsageError: if there are more settings than looks.
     """
+    looks = {replace(line, dashes=line.dashes if dashes else "-") for line in lines.values()}
+    if len(looks) < len(lines):
+        raise UsageError(
+            f"{len(lines)} settings are more than one figure can tell apart; choose some, e.g. "
+            "analysis.select(results, regime='clean'), or one network"
+        )
     networks = dict.fromkeys(network for network, _ in lines)
     regimes = dict.fromkeys(regime for _, regime in lines)
     if len(networks) > 1 and len(regimes) > 1:
         of_network = {network: line for (network, _), line in reversed(lines.items())}
         of_regime = {regime: line for (_, regime), line in reversed(lines.items())}
-        left = [_handle(name, replace(of_network[name], hollow=False)) for name in networks]
+        left = [_handle(name, replace(of_network[name], filling="full")) for name in networks]
         right = [
             _handle(name, replace(of_regime[name], colour="#444444", marker="o"), dashes=dashes)
             for name in regimes
@@ -205,8 +223,20 @@ def legend_in(lines: dict[Name, Line]) -> float:
 
 def settle(made: Figure) -> None:
     """Arrange the parts once and for all: arranged anew, files would differ in their last digits."""
+    make_printable(made)
     made.draw_without_rendering()
     made.set_layout_engine("none")
+
+
+def make_printable(made: Figure) -> None:
+    """Replace the characters of all texts that an SVG file must not hold."""
+    for text in made.findobj(Text):
+        text.set_text(printable(text.get_text()))
+
+
+def printable(text: str) -> str:
+    """Text without control characters but newlines; spaces that do not break stay."""
+    return "".join(c if c.isprintable() or c in "\n\u00a0" else "\ufffd" for c in text)
 
 
 def _handle(text: str, line: Line, *, dashes: bool = False) -> Line2D:
@@ -298,7 +328,8 @@ def most_telling(points: pd.DataFrame, spread: "pd.Series[Any]", what: str) -> f
 def radius_text(points: pd.DataFrame) -> str:
     """The one radius of the points, e.g. "8/255"."""
     first = points.iloc[0]
-    return epsilon_text(first["epsilon_num"], first["epsilon_den"], grey=True)
+    grey = in_grey_levels(points)
+    return epsilon_text(first["epsilon_num"], first["epsilon_den"], grey=grey)
 
 
 def stem(*parts: str) -> str:

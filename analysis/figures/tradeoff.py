@@ -22,7 +22,7 @@ def draw_tradeoff(frame: pd.DataFrame, epsilon: str | Fraction | None = None) ->
 
     Raises:
         UsageError: rows are of several attacks, datasets, evaluation sets or threat models, or
-            there is none at the radius.
+            there is none at the radius or without an attack.
 
     Example:
         >>> import analysis
@@ -40,11 +40,19 @@ def draw_tradeoff(frame: pd.DataFrame, epsilon: str | Fraction | None = None) ->
         )
     points = summary(rows)
     at = float(Fraction(epsilon)) if epsilon is not None else _telling(points)
+    if at not in set(points["epsilon"]):
+        radii = ", ".join(f"{e:.4g}" for e in sorted(set(points["epsilon"])))
+        raise UsageError(f"tradeoff: no network has epsilon {at:.4g}; there are {radii}")
+    # both coordinates of a mean are over the same seeds
+    rows = rows[rows["training_id"].isin(set(rows.loc[rows["epsilon"] == at, "training_id"]))]
+    points = summary(rows)
     both = _both(rows.assign(mean=rows["correct"] / rows["total"]), at, ["training_id"])
     means = _both(points, at, [])
     if means.empty:
-        radii = ", ".join(f"{e:.4g}" for e in sorted(set(points["epsilon"])))
-        raise UsageError(f"tradeoff: no network has epsilon {at:.4g}; there are {radii}")
+        raise UsageError(
+            f"tradeoff: no network at epsilon {at:.4g} has its clean accuracy; evaluate and collect "
+            "it, or keep the clean rows (analysis.select does)"
+        )
     lines = style.line_styles(means)
     here = points[points["epsilon"] == at]
     radius = style.radius_text(here)

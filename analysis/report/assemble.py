@@ -78,7 +78,7 @@ def _sections(study: Study, tables: Tables, rows: Rows, found: Points) -> Iterat
     yield Section("findings", "Worst case over attacks", findings(found))
     yield Section("curves", "Robustness curves", curves(found, rows.places))
     if study.references:
-        body = published(study, tables.results, found)
+        body = published(study, tables.results)
         yield Section("published", "Beside published numbers", body)
     if not tables.audits.empty:
         labels = {cell.training_id: cell.label for cell in study.cells}

@@ -31,7 +31,7 @@ class Line:
 
     Attributes:
         number: ties the curves of all panels to the legend.
-        classes: colour and marks say the network, dashes the training.
+        classes: colour says the network, dashes the training, marks which round of either.
         shown: whether it is drawn at first.
     """
 
@@ -100,7 +100,8 @@ def _lines(drawn: pd.DataFrame, best: Sequence[Series]) -> dict[Series, Line]:
     found = {}
     for number, (network, training) in enumerate(pairs):
         n, t = networks.index(network), trainings.index(training)
-        classes = f"c{n % COLOURS} d{t % DASHES} m{n // COLOURS % CAPS}"
+        caps = (n // COLOURS + t // DASHES) % CAPS
+        classes = f"c{n % COLOURS} d{t % DASHES} m{caps}"
         shown = len(pairs) <= SHOWN or (network, training) in best
         found[network, training] = Line(number, classes, shown)
     return found

@@ -3,21 +3,24 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
-from analysis.metrics import masking_gap
+from analysis.metrics import BLIND, masking_gap
 from analysis.naming import THREAT, each
 from analysis.report.study import Tables
 from analysis.selection import named
 from analysis.statistics import summary, worst_case
 from analysis.summary_text import comparable
+from snnlib.spec.attack import SuiteName
 from snnlib.spec.audit import LIMITS, VERDICTS
 
 BLOCK = ["dataset", "split", "samples_sha256", *THREAT]
 """What numbers must have in common to be compared."""
 POINT = ["configuration", "split", "samples_sha256", "attack_id", "epsilon_num", "epsilon_den"]
+MASKED = ["configuration", "split", "samples_sha256", *THREAT]
+"""Of what it can be said that a gradient is masked."""
 SERIES = ["network", "training"]
 WORST = "worst case"
 MASKED_GAP = LIMITS["masking_gap"].suspicious
@@ -32,9 +35,10 @@ class Masked:
     """What speaks against an accuracy: the network's own gradient does not lead to its errors.
 
     Attributes:
-        gap: accuracy under attacks by its own gradient minus that of the worst case.
+        gap: accuracy under attacks by its own gradient minus that of the worst case, mean over the
+            seeds that other attacks met, too.
         at: radius of the largest gap, as numerator and denominator.
-        zero: largest share of samples whose gradient was 0 in every step of an attack.
+        zero: largest share of samples whose gradient was 0 in every step of an attack or suite.
     """
 
     gap: float
@@ -52,7 +56,7 @@ class Points:
             `mean_linf` how samples fell.
         worst: as `attacked`, for the worst case over attacks, radius 0 included; `partial` where
             other networks met more attacks.
-        masked: (configuration, *threat model) → why its accuracy is doubtful.
+        masked: values of `MASKED` → why that accuracy is doubtful.
         verdicts: (configuration, space) → the worst verdict of its audits.
     """
 
@@ -63,7 +67,7 @@ class Points:
 
     def doubt(self, row: Any) -> Masked | None:
         """What speaks against a row of either frame."""
-        return self.masked.get((row.configuration, row.norm, row.space, row.clip))
+        return self.masked.get(tuple(getattr(row, name) for name in MASKED))
 
 
 def points(tables: Tables) -> Points:
@@ -121,13 +125,13 @@ def _masked(
     rows: pd.DataFrame, samples: pd.DataFrame, attacked: pd.DataFrame
 ) -> dict[tuple[Any, ...], Masked]:
     """Networks whose own gradient finds less than others do, or vanishes."""
-    names = ["configuration", *THREAT]
     own = attacked[(attacked["surrogate"] == "own") & (attacked["gradient"] == "own")]
-    if own.empty:
-        return {}
-    zeros = own.groupby(names, dropna=False)["zero"].max()
-    others = len(own) < (attacked["attack"] != "clean").sum()
-    gaps = _gaps(masking_gap(rows, samples), names) if others else {}
+    own = own[~own["attack"].isin(BLIND)]
+    zeros = own.groupby(MASKED, dropna=False)["zero"].max()
+    # a suite's members follow other gradients, too
+    alone = (~own["attack"].isin(get_args(SuiteName))).sum()
+    others = 0 < alone < (attacked["attack"] != "clean").sum()
+    gaps = _gaps(masking_gap(rows, samples)) if others else {}
     found: dict[tuple[Any, ...], Masked] = {}
     for key, zero in zip(zeros.index.to_list(), zeros, strict=True):
         gap, at = gaps.get(key, (0.0, (0, 1)))
@@ -136,13 +140,12 @@ def _masked(
     return found
 
 
-def _gaps(
-    gaps: pd.DataFrame, names: list[str]
-) -> dict[tuple[Any, ...], tuple[float, tuple[int, int]]]:
-    """The largest mean gap over seeds of each network and threat model, and its radius."""
-    means = gaps.groupby([*names, "epsilon_num", "epsilon_den"], dropna=False)["gap"].mean()
+def _gaps(gaps: pd.DataFrame) -> dict[tuple[Any, ...], tuple[float, tuple[int, int]]]:
+    """The largest mean gap over seeds of each value of `MASKED`, and its radius."""
+    told = gaps[gaps["gap"].notna()]
+    means = told.groupby([*MASKED, "epsilon_num", "epsilon_den"], dropna=False)["gap"].mean()
     found: dict[tuple[Any, ...], tuple[float, tuple[int, int]]] = {}
-    for index, gap in zip(means.index.to_list(), means.fillna(0.0), strict=True):
+    for index, gap in zip(means.index.to_list(), means, strict=True):
         *key, over, under = index
         if gap > found.get(tuple(key), (-1.0, None))[0]:
             found[tuple(key)] = float(gap), (int(over), int(under))
@@ -155,7 +158,8 @@ def _verdicts(tables: Tables) -> dict[tuple[str, str], str]:
         zip(tables.trainings["training_id"], tables.trainings["configuration"], strict=True)
     )
     found: dict[tuple[str, str], str] = {}
-    for row in each(tables.audits):
+    # tables are written one after the other: an audit may be read whose training is still to come
+    for row in each(tables.audits[tables.audits["training_id"].isin(list(settings))]):
         key = settings[row.training_id], str(row.space)
         found[key] = worst_verdict([row.verdict, found.get(key, VERDICTS[0])])
     return found

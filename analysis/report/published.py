@@ -7,13 +7,16 @@ import pandas as pd
 
 from analysis.naming import each, epsilon_text, threat_text
 from analysis.report.markup import Markup, heads, joined, percent, table, tag
-from analysis.report.points import Points
 from analysis.report.study import Published, Study
+from analysis.selection import named
+from analysis.statistics import summary
 
 
-def published(study: Study, results: pd.DataFrame, points: Points) -> Markup:
+def published(study: Study, results: pd.DataFrame) -> Markup:
     """A row for each number and each of our settings that it speaks of; empty without numbers."""
-    rows = [row for one in study.references for row in _rows(one, results, points)]
+    # names are made once: those of a part of the rows could differ
+    whole = named(results)
+    rows = [row for one in study.references for row in _rows(one, whole)]
     columns = heads(
         "source",
         "network",
@@ -32,21 +35,21 @@ def published(study: Study, results: pd.DataFrame, points: Points) -> Markup:
     return joined([table(columns, rows), tag("p", caption, class_="caption")])
 
 
-def _rows(one: Published, results: pd.DataFrame, points: Points) -> Iterator[list[Markup]]:
-    mine = results[results["training_id"].isin(list(one.trainings))]
-    settings = list(dict.fromkeys(mine["configuration"]))
-    found = points.attacked
-    found = found[found["configuration"].isin(settings) & (found["attack"] == one.attack)]
+def _rows(one: Published, results: pd.DataFrame) -> Iterator[list[Markup]]:
     over, under = one.epsilon
-    found = found[(found["epsilon_num"] == over) & (found["epsilon_den"] == under)]
+    # it may speak of some seeds of a setting alone
+    mine = results[results["training_id"].isin(list(one.trainings))]
+    mine = mine[mine["attack"] == one.attack]
+    mine = mine[(mine["epsilon_num"] == over) & (mine["epsilon_den"] == under)]
     head = [tag("th", one.source, scope="row")]
     radius = epsilon_text(over, under, grey=True) if over else "0"
     value = tag("td", f"{one.value:.2f}", class_="n")
-    if found.empty:
+    if mine.empty:
         why = "no cell of the manifest" if not one.trainings else "not evaluated yet"
         words = [tag("td", one.where), tag("td", one.attack), tag("td", radius, class_="n")]
         yield [*head, *words, value, tag("td", why, colspan=3, class_="none")]
-    for row in each(found):
+        return
+    for row in each(summary(mine)):
         yield [*head, *_names(row), tag("td", radius, class_="n"), value, *_ours(row, one.value)]
 
 

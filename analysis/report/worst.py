@@ -8,6 +8,7 @@ import pandas as pd
 from analysis.naming import each, epsilon_text, in_grey_levels, threat_text
 from analysis.report.markup import Markup, counted, heads, joined, percent, table, tag
 from analysis.report.points import BLOCK, SERIES, Masked, Points
+from analysis.selection import attack_names
 from snnlib.spec.data import CLASSES
 
 SHADES = 10
@@ -124,7 +125,7 @@ def _headline(block: pd.DataFrame, points: Points, *, grey: bool) -> Markup:
         f" a network stays above chance ({percent(chance)} %). Best there: ",
         tag("b", f"{best.network}, {best.training}"),
         f", {accuracy_text(best)} % over {counted(best.seeds, 'seed')}, worst case of ",
-        f"{counted(best.attacks.count(',') + 1, 'attack')}.",
+        f"{counted(len(attack_names(best.attacks)), 'attack')}.",
         tag("span", f" {_MARK} Its gradients are masked.", class_="warn")
         if points.doubt(best)
         else "",
@@ -134,7 +135,8 @@ def _headline(block: pd.DataFrame, points: Points, *, grey: bool) -> Markup:
 
 def _caption(block: pd.DataFrame) -> list[str]:
     first = next(iter(each(block)))
-    attacks = sorted({n for text in block["attacks"] if text for n in text.split(", ")})
+    whole = block.loc[~block["partial"], "attacks"]
+    attacks = sorted({name for text in whole for name in attack_names(text)})
     seeds = block["seeds"]
     words = [
         f"Accuracy in %, a sample counted right only if it is so under every attack. {counted(first.total, 'sample')} "

@@ -19,6 +19,7 @@ from jobs.expand import systems
 from jobs.expand.cell import Cell
 from jobs.planning import finding, row_story, stage_story, views
 from jobs.planning.finding import Place
+from jobs.planning.status_text import one_line
 from jobs.running import partial
 from jobs.upkeep import tombstones
 from jobs.upkeep.tombstones import Grave
@@ -71,7 +72,7 @@ def _unclaimed_log(where: Place, cell: Cell, console: Console) -> bool:
     """Print what is kept of the last job that ended before it claimed a cell, if there is one."""
     found = unclaimed.of_training(where.root, cell.training_id, ledger.numbers(where.root))
     for death in found[-1:]:
-        console.note(f"{cell.label} job {death.job_id}: {death.reason}")
+        console.note(one_line(f"{cell.label} job {death.job_id}: {death.reason}"))
         console.data(death.tail)
     return bool(found)
 
@@ -84,7 +85,7 @@ def _explain_absent_log(
         raise UsageError(f"attempt {chosen.number} has no rank {rank}; it has {', '.join(ranks)}")
     before = where.root.submission(chosen.submission).submitit
     console.note(f"no rank of it has written yet; what came before lies under {before}")
-    console.note(chosen.reason)
+    console.note(one_line(chosen.reason))
 
 
 def _attempt(tried: list[Attempt], args: Namespace, cell: Cell) -> Attempt:
@@ -125,8 +126,21 @@ def show(args: Namespace, console: Console) -> int:
     if args.json:
         console.json(story)
     else:
-        console.data(_story_lines(story))
+        console.data(_story_lines(_one_lined(story)))
     return 0
+
+
+def _one_lined(value: Any) -> Any:
+    """A story without line breaks in what others wrote: they would pass for lines of ours."""
+    match value:
+        case str():
+            return one_line(value)
+        case dict():
+            return {key: _one_lined(item) for key, item in value.items()}
+        case list():
+            return [_one_lined(item) for item in value]
+        case _:
+            return value
 
 
 def _story(where: Place, cell: Cell) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from jobs.expand.yaml_text import Mark, Node
 from jobs.planning import groups, views
 from jobs.planning.finding import Place
 from jobs.planning.plan import Planned
+from jobs.planning.status_text import one_line
 
 if TYPE_CHECKING:
     from analysis.report.study import CellState, Failure, Published, Study, Unfinished
@@ -61,14 +62,14 @@ def _collect(where: Place, console: Console) -> tuple[str, ...]:
     absent = [root for root in roots[1:] if not root.is_dir()]
     if absent:
         note = f"the tables stay as they were collected: {absent[0]}, a part of them, is not there"
-        console.note(note)
+        console.note(one_line(note))
         return (note,)
     try:
         done = collect_and_show(where, roots, console, quiet=True)
     except EnvironmentFault as error:
         if not (where.root.tables / "results.parquet").exists():
             raise
-        console.note(f"the tables stay as they were collected: {error}")
+        console.note(one_line(f"the tables stay as they were collected: {error}"))
         return (f"the tables are older than this page: {error}",)
     return tuple(map(str, [*_listed(done["warnings"]), *_listed(done["invalid"])]))
 
@@ -78,14 +79,18 @@ def _listed(value: object) -> list[object]:
 
 
 def _merged(where: Place) -> list[Path]:
-    """Other run roots whose records are in the tables."""
+    """Other run roots whose records are in the tables, in the order in which they count."""
     from analysis import load
+    from analysis.collecting.remembered import roots_of
 
+    known = roots_of(where.root.tables)
     try:
-        known = load("attempts", where.root.path)["root"]
+        there = [*dict.fromkeys(load("attempts", where.root.path)["root"])]
     except (UsageError, CorruptFile):  # nothing collected yet, or to be collected anew
-        return []
-    return [Path(root) for root in dict.fromkeys(known) if Path(root) != where.root.path.resolve()]
+        there = []
+    if not {*there} <= {*known}:  # of another collection, whose order nothing tells
+        known = there
+    return [Path(root) for root in known if Path(root) != where.root.path.resolve()]
 
 
 def _study(where: Place, view: View, notes: tuple[str, ...]) -> "Study":

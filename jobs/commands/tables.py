@@ -11,6 +11,7 @@ from jobs.commands.context import command
 from jobs.console import Console
 from jobs.errors import UsageError
 from jobs.planning.finding import Place
+from jobs.planning.status_text import one_line
 
 if TYPE_CHECKING:
     from analysis.collecting.collect import Collected
@@ -75,8 +76,9 @@ def _collected(roots: Sequence[Path], console: Console, said: set[str]) -> "Coll
 
     collected = tables.collect(list(roots), progress=report if console.live else None)
     console.done()
-    lines = [f"warning: {warning}" for warning in collected.warnings]
-    lines += [f"left out: {line}" for line in collected.invalid]
+    # names of files, and reasons that people gave, may hold line breaks
+    lines = [f"warning: {one_line(warning)}" for warning in collected.warnings]
+    lines += [f"left out: {one_line(line)}" for line in collected.invalid]
     for line in lines:
         if line not in said:
             console.note(line)

@@ -70,6 +70,36 @@ def test_chance_and_other_attackers_are_no_finding(
     assert checked(outcomes)["check"].tolist() == []
 
 
+@pytest.mark.parametrize(
+    ("other", "samples_sha256"), [(PGD(space="encoded"), "5"), (PGD(steps=100), "6")]
+)
+def test_what_survives_in_one_space_or_set_is_not_hidden_by_another(
+    made: SyntheticRoot, other: PGD, samples_sha256: str
+) -> None:
+    made.train(spec())
+    made.evaluate(spec(), PGD(), {ALL: mask(180, 200)})
+    made.evaluate(spec(), other, {ALL: mask(10, 100)}, samples_sha256=samples_sha256 * 64)
+    collect([made.path])
+    found = analysis.check(*(analysis.load(name, made.path) for name in ("results", "samples")))
+    (what,) = found.loc[found["check"] == "unbounded_survived", "what"]
+    assert what.startswith("180 of 200 samples withstand a radius of 1 in pixel space")
+
+
+def test_trainings_that_share_a_label_are_told_apart(made: SyntheticRoot) -> None:
+    # as of two manifests; only one met pgd
+    ids = []
+    for steps in (4, 8):
+        ids.append(made.train(spec(time_steps=steps)))
+        made.evaluate(spec(time_steps=steps), FGSM(), {SMALL: mask(50, 100)})
+    made.evaluate(spec(time_steps=4), PGD(), {SMALL: mask(40, 100)})
+    collect([made.path])
+    results, samples = (analysis.load(name, made.path) for name in ("results", "samples"))
+    vanished = results.assign(zero_gradient=results["total"])
+    found = analysis.check(vanished, samples).set_index("check")["where"]
+    assert found["missing_rows"] == f"digits/small-lif/clean/s0 #{ids[1][:8]}"
+    assert found["zero_gradients"].str.endswith("under fgsm").sum() == 2
+
+
 @pytest.mark.parametrize(("others", "found"), [(0, ["rising_with_epsilon"]), (9, [])])
 def test_many_pairs_need_more_evidence(
     checked: Callable[..., pd.DataFrame], others: int, found: list[str]

@@ -1,5 +1,6 @@
 """Figures for papers: files, captions, looks, and what is not drawn."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -65,9 +66,21 @@ def test_settings_differ_without_colour() -> None:
     points = analysis.robustness_curves(WORST)
     lines = style.line_styles(points)
     assert len(lines) == 4
-    assert len({(line.marker, str(line.dashes), line.hollow) for line in lines.values()}) == 4
+    assert len({(line.marker, str(line.dashes), line.filling) for line in lines.values()}) == 4
     one = style.line_styles(points[points["network"] == "small-lif"])
     assert len({line.colour for line in one.values()}) == 2
+
+
+@pytest.mark.parametrize(("trainings", "dashes"), [(12, True), (6, False)])
+def test_settings_that_would_look_alike_are_refused(trainings: int, dashes: bool) -> None:
+    def drawn(count: int) -> None:
+        names = [{"network": n, "training": f"{t:02d}"} for n in "ab" for t in range(count)]
+        lines = style.line_styles(pd.DataFrame(names))
+        style.add_legend(style.figure(2)[0], lines, dashes=dashes)
+
+    drawn(trainings)
+    with pytest.raises(UsageError, match=f"{2 * trainings + 2} settings are more than one figure"):
+        drawn(trainings + 1)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +102,66 @@ def test_the_radius_is_the_most_telling_or_as_asked() -> None:
     assert analysis.draw_tradeoff(WORST, "4/255").name.endswith("worst-case-4-255")
     with pytest.raises(UsageError, match=r"no network has epsilon 0\.5; there are 0, 0\.0156"):
         analysis.draw_tradeoff(WORST, "1/2")
+
+
+def test_both_accuracies_of_a_mark_are_over_the_same_seeds() -> None:
+    some = WORST[(WORST["seed"] == 0) | (WORST["epsilon_num"] == 0)]
+    (axes,) = analysis.draw_tradeoff(some, "8/255").figure.axes
+    large = [line for line in axes.lines if line.get_markersize() == 5]
+    clean = WORST[(WORST["seed"] == 0) & (WORST["epsilon_num"] == 0)]
+    drawn = sorted(float(x) for line in large for x in np.asarray(line.get_xdata()))
+    assert drawn == pytest.approx(sorted(100 * clean["accuracy"]))
+
+
+def test_a_trade_off_needs_clean_accuracies() -> None:
+    with pytest.raises(UsageError, match=r"epsilon 0\.03137 has its clean accuracy; evaluate"):
+        analysis.draw_tradeoff(WORST[WORST["epsilon_num"] > 0], "8/255")
+
+
+def test_radii_of_another_norm_are_no_grey_levels() -> None:
+    l2 = WORST.assign(norm="l2", epsilon_den=1, epsilon=WORST["epsilon_num"].astype(float))
+    assert analysis.draw_tradeoff(l2, "4").name.endswith("-l2-pixel-worst-case-4")
+    (axes,) = analysis.draw_curves(l2).figure.axes
+    assert axes.get_xlabel() == "ε (pixel range)"
+
+
+JUDGED = analysis.example_trainings()
+NONE = [np.zeros(3, np.int64)] * 3
+
+
+@pytest.mark.parametrize(
+    ("lost", "select", "label", "words"),
+    [
+        ([], "best_val", "validation", "accuracy on validation samples (under the regime's"),
+        (["lif"], "best_val", "validation", "1 setting has no such samples, so that only the loss"),
+        (["lif", "plif"], "best_val", "training", "accuracy on training samples, over epochs"),
+        (["lif"], "best_test", "test", "accuracy on clean test samples, over epochs"),
+        ([], "best_test", "test or validation", "accuracy on clean test samples of small-plif cle"),
+    ],
+)
+def test_accuracies_on_other_samples_are_not_drawn_as_validated(
+    lost: list[str], select: str, label: str, words: str
+) -> None:
+    trainings, spec = JUDGED.copy(), json.dumps({"regime": {"select": select}})
+    trainings["spec"] = trainings["spec"].mask(trainings["neuron"] == "plif", spec)
+    for neuron in lost:
+        mine = trainings.index[trainings["neuron"] == neuron]
+        trainings["epoch_validation_total"] = trainings["epoch_validation_total"].mask(
+            trainings.index.isin(mine), pd.Series(NONE, mine)
+        )
+    drawing = analysis.draw_training(trainings)
+    assert drawing.figure.axes[1].get_ylabel() == f"{label} accuracy (%)"
+    assert words in drawing.caption
+
+
+@pytest.mark.slow
+def test_names_are_no_formulas_and_no_control_characters(tmp_path: Path) -> None:
+    hostile = WORST.assign(
+        network=WORST["network"].mask(WORST["neuron"] == "lif", "$\\frac{x$\x1b[31m")
+    )
+    _, svg, _ = analysis.draw_tradeoff(hostile, "8/255").save(tmp_path)
+    assert "\\frac{x$\ufffd[31m" in svg.read_text()
+    ElementTree.parse(svg)
 
 
 def test_rank_correlation_and_its_p() -> None:

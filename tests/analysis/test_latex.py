@@ -37,6 +37,26 @@ def test_only_what_is_significantly_best_is_bold() -> None:
     assert "Bold" not in analysis.to_latex(alone)
 
 
+@pytest.mark.parametrize(("seeds", "bold"), [(10, False), (0, True)])
+def test_what_was_not_compared_with_every_rival_is_not_bold(seeds: int, bold: bool) -> None:
+    adversarial = analysis.select(WORST, regime="adversarial")
+    rival = analysis.select(adversarial, neuron="lif")
+    rival = rival.assign(seed=rival["seed"] + seeds, configuration="f" * 16, network="rival")
+    rival["training_id"] = rival["training_id"].str[::-1]
+    text = analysis.to_latex(pd.concat([adversarial, rival]))
+    assert ("mathbf" in text, "Bold" in text) == (bold, bold)
+
+
+def test_each_set_of_attacks_is_named_with_its_radii() -> None:
+    results, samples = analysis.example_study()
+    some = results[(results["attack"] != "pgd") | (results["epsilon_num"] == 16)]
+    text = analysis.to_latex(analysis.worst_case(some, samples))
+    assert (
+        "Worst case for each sample at $4/255$, $8/255$ over fgsm; "
+        "at $16/255$ over fgsm, pgd-10, pgd-10 sigmoid(alpha=4)."
+    ) in text
+
+
 def test_one_seed_has_no_spread_and_deviation_is_offered() -> None:
     one = analysis.to_latex(analysis.select(WORST, seed=0))
     assert "\\pm" not in one

@@ -10,6 +10,7 @@ import pytest
 
 import analysis
 from analysis.collecting.collect import collect
+from analysis.masking import gaps
 from analysis.statistics import student, wilson
 from jobs.errors import UsageError
 from snnlib.spec.attack import FGSM, PGD, Clean, Square
@@ -126,6 +127,45 @@ def test_without_other_attacks_the_gap_is_unknown(made: SyntheticRoot) -> None:
     assert gaps[["gap", "gap_low", "gap_high"]].isna().all(axis=None)
     with pytest.raises(UsageError, match="no attack went through the networks' own surrogate"):
         analysis.masking_gap(results.assign(surrogate="atan(alpha=2)"), samples)
+
+
+def test_gaps_against_other_attacks_are_other_quantities() -> None:
+    results, samples = analysis.example_study()
+    fewer = (results["seed"] == 1) & (results["attack"] == "fgsm")
+    gaps = analysis.masking_gap(results[~fewer], samples)
+    means = analysis.over_seeds(gaps, "gap")
+    assert set(zip(means["own_attacks"], means["seed_list"], strict=True)) == {
+        ("pgd-10", (1,)),
+        ("fgsm, pgd-10", (0, 2)),
+    }
+    with pytest.raises(UsageError, match="6 rows for 3 seeds; one seed would count twice"):
+        analysis.over_seeds(pd.concat([gaps, gaps]).assign(own_attacks=""), "gap")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        PGD(restarts=5, gradient="tsslbp"),
+        PGD(random_start=False, gradient="tsslbp"),
+        PGD(clip=False, gradient="tsslbp"),
+        PGD(draws=3, gradient="tsslbp"),
+    ],
+)
+def test_only_the_gradient_rule_differs_in_a_pair(made: SyntheticRoot, other: PGD) -> None:
+    made.train(spec())
+    made.evaluate(spec(), PGD(), {EIGHT: mask(5, 10)})
+    made.evaluate(spec(), other, {EIGHT: mask(6, 10)})
+    assert gaps(frames(made)[0]).empty
+    made.evaluate(spec(), PGD(gradient="tsslbp"), {EIGHT: mask(8, 10)})
+    assert gaps(frames(made)[0])["gap"].tolist() == [pytest.approx(0.3)]
+
+
+def test_there_is_no_area_without_an_attack() -> None:
+    results, samples = analysis.example_study()
+    clean = analysis.worst_case(results[results["attack"] == "clean"], samples)
+    for frame, until in ((clean, None), (results, "0")):
+        with pytest.raises(UsageError, match="would end at radius 0, where there is no area"):
+            analysis.area_under_curve(frame, until)
 
 
 def test_sparsity_weighs_layers_by_their_size() -> None:

@@ -2,15 +2,17 @@
 
 from decimal import Decimal
 from fractions import Fraction
+from typing import get_args
 
 import pandas as pd
 import pytest
 
 import analysis
 from analysis.collecting.collect import collect
-from analysis.naming import add_names, epsilon_text
+from analysis.naming import add_names, epsilon_text, in_grey_levels
+from analysis.selection import attack_names
 from snnlib.spec.attack import FGSM, PGD
-from snnlib.spec.neuron import LIF, Sigmoid
+from snnlib.spec.neuron import HOSNN_SURROGATE, LIF, AttackSurrogate, Sigmoid
 from tests.analysis.synthetic import SyntheticRoot, mask, spec
 
 EIGHT = Fraction(8, 255)
@@ -38,6 +40,14 @@ def test_a_grid_of_grey_levels_is_written_as_one() -> None:
     assert epsilon_text(1, 1, grey=True) == "255/255"
 
 
+@pytest.mark.parametrize(("norm", "whole"), [("linf", True), (None, True), ("l2", False)])
+def test_grey_levels_are_radii_of_the_maximum_norm(norm: str | None, whole: bool) -> None:
+    radii = {"epsilon_num": [8, 1], "epsilon_den": [255, 1]}
+    points = pd.DataFrame({**radii, "norm": ["linf", norm]})
+    assert in_grey_levels(points) == whole
+    assert in_grey_levels(points.assign(epsilon_den=[255, 10])) is False
+
+
 def names(made: SyntheticRoot) -> pd.DataFrame:
     collect([made.path])
     return add_names(analysis.load("results", made.path))
@@ -60,6 +70,19 @@ def test_attacks_are_told_apart(made: SyntheticRoot) -> None:
     twins = {name for name in found if name.startswith("pgd-20 #")}
     clear = {"fgsm", "pgd-10", "pgd-100x5 margin", "pgd-7 sigmoid(alpha=4)"}
     assert (found - twins, len(twins)) == (clear, 2)
+
+
+def test_no_name_of_an_attack_holds_what_joins_them(made: SyntheticRoot) -> None:
+    surrogates = get_args(get_args(AttackSurrogate)[0])
+    made.train(spec(0))
+    for surrogate in (*(kind() for kind in surrogates), HOSNN_SURROGATE):
+        made.evaluate(spec(0), PGD(surrogate=surrogate), {EIGHT: mask(1, 2)})
+    found = names(made)
+    assert "pgd-10 assg(beta=0.9 gamma=1.5 half_area=0.42)" in set(found["attack_name"])
+    worst = analysis.worst_case(found, analysis.load("samples", made.path))
+    (attacks,) = set(worst["attacks"])
+    assert attack_names(attacks) == sorted(found["attack_name"])
+    assert len(attack_names(attacks)) == len(surrogates) + 1
 
 
 def test_networks_say_what_tells_them_apart(made: SyntheticRoot) -> None:

@@ -1,5 +1,6 @@
 """The figure and the plain-text table."""
 
+import re
 from fractions import Fraction
 from pathlib import Path
 from xml.etree import ElementTree
@@ -13,6 +14,7 @@ from analysis.curves import plot_curves
 from analysis.summary_text import collected_text, robustness_text
 from jobs.errors import UsageError
 from snnlib.spec.attack import FGSM, PGD, Clean
+from snnlib.spec.neuron import ATan
 from tests.analysis.synthetic import SyntheticRoot, mask, spec
 
 
@@ -28,6 +30,15 @@ def test_figure_is_written_as_svg_and_png(results: pd.DataFrame, tmp_path: Path)
 def test_figure_is_the_same_every_time(results: pd.DataFrame, tmp_path: Path) -> None:
     first, second = (plot_curves(results, tmp_path / name) for name in "ab")
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
+
+
+def test_text_of_a_figure_is_no_formula_and_no_control_character(
+    results: pd.DataFrame, tmp_path: Path
+) -> None:
+    hostile = results.assign(neuron="$\\frac{x$\x1b[31m")
+    svg, _ = plot_curves(hostile, tmp_path / "curves")
+    texts = "".join(ElementTree.parse(svg).getroot().itertext())
+    assert "small-$\\frac{x$\ufffd[31m #" in texts
 
 
 def test_figure_of_nothing_is_refused(results: pd.DataFrame, tmp_path: Path) -> None:
@@ -63,6 +74,21 @@ def test_many_radii_fit_a_terminal(made: SyntheticRoot) -> None:
     assert max(map(len, text.splitlines()[1:])) <= 100
     assert "30/255" in text
     assert "23 more radii are in the table `results`" in text
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_a_cell_under_other_attacks_is_marked(made: SyntheticRoot, seeds: int) -> None:
+    other = PGD(surrogate=ATan())
+    for seed in range(seeds):
+        made.train(spec(seed, "if"))
+        made.evaluate(spec(seed, "if"), FGSM(), {Fraction(8, 255): mask(5, 10)})
+    made.train(spec(0))
+    made.evaluate(spec(0), other, {Fraction(8, 255): mask(3, 10)})
+    text = collected_text(collect([made.path]))
+    assert re.search(r"small-if  clean  50\.0( ± 0\.0)?\n", text)
+    assert re.search(r"small-lif clean  30\.0\*\n", text)
+    assert "attacks: fgsm · linf" in text
+    assert "* not under all attacks yet, only under pgd-10 atan(alpha=2)" in text
 
 
 def test_a_cell_under_fewer_attacks_is_marked(made: SyntheticRoot) -> None:

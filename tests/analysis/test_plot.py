@@ -8,6 +8,7 @@ import pytest
 from analysis.collecting.collect import collect
 from analysis.figures.study import drawings
 from jobs.cli import main
+from jobs.errors import UsageError
 from jobs.expand.manifest import parse
 from snnlib.spec.attack import FGSM, PGD, Clean
 from tests.analysis.synthetic import SyntheticRoot, mask, spec
@@ -78,6 +79,17 @@ def test_a_network_that_lacks_an_attack_is_left_out_of_the_worst_case(root: Path
     collect([root])
     (drawing,) = drawings("tradeoff", root)
     assert "1 network has not met all attacks yet and is left out there." in drawing.caption
+
+
+def test_a_panel_without_the_radius_is_passed_over(root: Path) -> None:
+    made = SyntheticRoot(root)
+    made.evaluate(spec(0), PGD(norm="l2"), {Fraction(1, 2): mask(50, 100)})
+    collect([root])
+    assert [one.name for one in drawings("tradeoff", root, epsilon="8/255")] == [
+        "tradeoff-digits-linf-pixel-worst-case-8-255"
+    ]
+    with pytest.raises(UsageError, match=r"tradeoff: no network has epsilon 0\.25"):
+        drawings("tradeoff", root, epsilon="1/4")
 
 
 @pytest.mark.parametrize(

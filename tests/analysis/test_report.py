@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from analysis.collecting.collect import collect
-from analysis.report import markup, sections, study
+from analysis.report import markup, panels, sections, study
 from analysis.report.assemble import page
 from analysis.report.points import points
 from analysis.report.published import published
@@ -129,6 +129,28 @@ def test_a_masked_gradient_is_warned_of(html: str, tables: Tables) -> None:
     assert "small-lif, clean</b>: other attacks find 76.6 points more at 4/255" in html
 
 
+def test_each_evaluation_set_is_doubted_by_itself(tables: Tables) -> None:
+    own = tables.results[tables.results["surrogate"].isin(["own"]) | (tables.results["attack"] == "clean")]  # fmt: skip
+    results = pd.concat([tables.results, own.assign(samples_sha256="6" * 64)], ignore_index=True)
+    more = tables.samples.assign(samples_sha256="6" * 64)
+    samples = pd.concat([tables.samples, more], ignore_index=True)
+    found = points(replace(tables, results=results, samples=samples))
+    assert {key[2] for key in found.masked} == {"5" * 64}
+    doubted = {row.samples_sha256 for row in found.worst.itertuples() if found.doubt(row)}
+    assert doubted == {"5" * 64}
+
+
+@pytest.mark.parametrize("blind", [False, True])
+def test_suites_and_transfers_alone_tell_no_gap(tables: Tables, blind: bool) -> None:
+    """A suite's members follow several gradients, a transfer that of another network."""
+    names = {"fgsm": "autoattack", "pgd": "transfer"}
+    attack = tables.results["attack"].astype("string").replace(names).astype("category")
+    results = tables.results.assign(attack=attack, zero_gradient=100 * (attack != "clean"))
+    results = results[~(blind & (attack == "autoattack"))]
+    found = points(replace(tables, results=results)).masked
+    assert {(d.gap, d.zero) for d in found.values()} == (set() if blind else {(0.0, 0.25)})
+
+
 def test_vanishing_gradients_are_warned_of(tables: Tables) -> None:
     zero = (tables.results["attack"] == "fgsm") & (tables.results["neuron"] == "if")
     results = tables.results.assign(zero_gradient=zero.astype(int) * 100)
@@ -217,6 +239,23 @@ def test_of_many_curves_the_most_robust_are_drawn_at_first(large: str) -> None:
     assert "8 of 52 curves are drawn at first" in curves
 
 
+def test_a_fifth_training_looks_unlike_the_first() -> None:
+    names = [{"network": n, "training": f"{t}"} for n in "ab" for t in range(8)]
+    lines = panels._lines(pd.DataFrame(names), [])
+    assert len({line.classes for line in lines.values()}) == 16
+
+
+def test_only_worst_cases_over_the_same_attacks_compete(tables: Tables) -> None:
+    own = (tables.results["attack"] == "fgsm") == (tables.results["neuron"] == "lif")
+    results = tables.results[own & (tables.results["surrogate"] == "own")]
+    found = points(replace(tables, results=results)).worst
+    marked = found[found["space"] == "pixel"].groupby("attacks")["partial"].unique()
+    assert {name: list(values) for name, values in marked.items()} == {
+        "fgsm": [False],
+        "pgd-10": [True],
+    }
+
+
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
@@ -230,8 +269,18 @@ def test_published_numbers_stand_beside_ours(
     chosen = tables.trainings.query("neuron == 'lif' and regime == 'clean'")["training_id"]
     one = Published(where="lif", attack="clean", epsilon=(0, 1), value=value, source="a paper", trainings=frozenset(chosen))  # fmt: skip
     about = report_root.study(tables, references=(one,))
-    found = published(about, tables.results, points(tables))
+    found = published(about, tables.results)
     assert re.findall(r'<td class="n[^"]*">(.*?)</td>', re.sub("</?small>", "", found))[2:] == shown
+
+
+def test_a_number_for_one_seed_stands_beside_that_seed(tables: Tables) -> None:
+    chosen = tables.trainings.query("neuron == 'lif' and regime == 'clean' and seed == 0")
+    one = Published(where="seed: 0", attack="clean", epsilon=(0, 1), value=50.0, source="s", trainings=frozenset(chosen["training_id"]))  # fmt: skip
+    found = published(report_root.study(tables, references=(one,)), tables.results)
+    assert re.findall(r'<td class="n">(?:([\d.]+)<small></small>|(1))</td>', found) == [
+        ("98.5", ""),
+        ("", "1"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -242,7 +291,7 @@ def test_a_published_number_without_ours_says_why(
 ) -> None:
     one = Published(where="w", attack="bim", epsilon=(8, 255), value=1.0, source="s", trainings=trainings)  # fmt: skip
     about = report_root.study(tables, references=(one,))
-    assert why in published(about, tables.results, points(tables))
+    assert why in published(about, tables.results)
 
 
 AUDIT = {
@@ -269,6 +318,12 @@ def test_audits_show_verdict_and_failing_items(tables: Tables) -> None:
     assert "masking_gap</b>: fail. another attack finds more (0.3 at ε = 8/255" in html
     assert "1 of 2 items pass" in html
     assert section(html, "findings").count('class="verdict fail"') == 1
+
+
+def test_an_audit_may_be_newer_than_the_trainings(tables: Tables) -> None:
+    keys = ["f" * 16, str(tables.trainings["training_id"].iloc[0])]
+    audits = pd.DataFrame([{**AUDIT, "training_id": key} for key in keys])
+    assert list(points(replace(tables, audits=audits)).verdicts.values()) == ["fail"]
 
 
 def test_cost_adds_up_by_state(tables: Tables) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+import analysis
+from jobs import identity
 from jobs.cli import main
 from jobs.commands.reporting import speaks_of
 from jobs.expand.manifest import read
@@ -85,6 +87,20 @@ def test_tables_of_several_run_roots_stay_merged(manifest: Path, tmp_path: Path)
     main(["collect", "--root", runs, "--root", str(other.path)])
     main(["report", str(manifest)])
     assert "of 9 trained networks" in (tmp_path / "runs/tables/report.html").read_text()
+
+
+def test_merged_run_roots_keep_their_precedence(manifest: Path, tmp_path: Path) -> None:
+    """Of the later ones the first counts, though the tables meet the other one's attempts first."""
+    one, other = (SyntheticRoot(tmp_path / name) for name in ("one", "other"))
+    first, second = sorted((spec(seed, "if") for seed in range(3, 6)), key=identity.training_id)[:2]
+    other.train(first)
+    for made, model in ((one, "1" * 64), (other, "2" * 64)):
+        made.train(second, model)
+    roots = [tmp_path / "runs", one.path, other.path]
+    main(["collect", *(f"--root={root}" for root in roots)])
+    main(["report", str(manifest)])
+    trainings = analysis.load("trainings", tmp_path / "runs").set_index("training_id")
+    assert trainings.loc[identity.training_id(second), "model_sha256"] == "1" * 64
 
 
 def test_a_merged_run_root_that_went_away_takes_nothing_along(

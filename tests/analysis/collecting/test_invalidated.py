@@ -45,7 +45,17 @@ def test_reasons_are_counted_together_and_cut(made: SyntheticRoot) -> None:
     assert (len(lines), lines[-1]) == (6, "and for 3 more reasons")
 
 
-def test_a_torn_tombstone_is_passed_over(made: SyntheticRoot) -> None:
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ('{"rows"', []),
+        ("[" * 100_000, []),
+        ('{"training_id": [], "reason": "x"}', ["0 rows of 1 training (invalidated: x)"]),
+    ],
+)
+def test_a_foreign_tombstone_stops_nothing(
+    made: SyntheticRoot, content: str, told: list[str]
+) -> None:
     made.root.invalidated.mkdir()
-    made.root.tombstone("0" * 16 + "-0001").write_bytes(b'{"rows"')
-    assert collect([made.path]).invalid == []
+    made.root.tombstone("0" * 16 + "-0001").write_text(content)
+    assert collect([made.path]).invalid == told
