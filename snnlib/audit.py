@@ -235,10 +235,11 @@ def _cosines(model: SpikingClassifier, batch: Batch, audit: Audit) -> Tensor:
         with model.keyed(key):  # the encoder's noise is the same at every point
             return margin(model.response(z, attack.space), batch.labels_B).double()
 
-    with frozen(model), guards.unchanged(model):
+    with frozen(model), guards.unchanged(model), guards.finite(model):
         with model.keyed(key), torch.no_grad():
             origin = model.lift(batch.images_BCHW, attack.space)
-        g = _slope(model, attack, origin, margins)
+        with model.keyed(key):  # backwards too, so that a guard can name the sample
+            g = _slope(model, attack, origin, margins)
         ball = Ball.around(model, origin, float("inf"), attack.threat)
         pairs = []
         for place in range(DIRECTIONS):
@@ -249,7 +250,9 @@ def _cosines(model: SpikingClassifier, batch: Batch, audit: Audit) -> Tensor:
             with torch.no_grad():
                 pairs.append(torch.stack((told_B, margins(ahead) - margins(behind))))
     told_BD, moved_BD = torch.stack(pairs, 2)
-    return functional.cosine_similarity(told_BD, moved_BD, dim=1)[: batch.count].cpu()
+    # the usual least norm would tell of a small gradient that it points elsewhere
+    cosine_B = functional.cosine_similarity(told_BD, moved_BD, dim=1, eps=1e-300)
+    return cosine_B[: batch.count].cpu()
 
 
 def _slope(

@@ -13,7 +13,7 @@ from torch import Tensor
 from snnlib import noise
 from snnlib.attacks.ball import Ball
 from snnlib.attacks.expectation import Objective, slope
-from snnlib.attacks.gradient import Candidate, Candidates
+from snnlib.attacks.gradient import Candidate, Candidates, rivals
 from snnlib.attacks.guards import per_sample
 from snnlib.attacks.part import Part, remaining, select
 from snnlib.classifier import SpikingClassifier
@@ -109,12 +109,10 @@ def _runs(
         if attack.targets is None:
             yield f"{stream}/target/0", _untargeted(attack, whole.labels_B)
             continue
-        with model.keyed(replace(whole.key, stream=stream)), torch.no_grad():
-            logits_BK = model.logits(whole.origin, attack.space)
-        closest_BK = logits_BK.argsort(dim=1, descending=True, stable=True)
-        for place in range(1, min(attack.targets, logits_BK.shape[1] - 1) + 1):
-            of = _targeted(attack, whole.labels_B, closest_BK[:, place])
-            yield f"{stream}/target/{place - 1}", of
+        with model.keyed(replace(whole.key, stream=stream)):
+            others_BK = rivals(model, whole.origin, whole.labels_B, attack.space)
+        for place, targets_B in enumerate(others_BK.T[: attack.targets]):
+            yield f"{stream}/target/{place}", _targeted(attack, whole.labels_B, targets_B)
 
 
 def _untargeted(attack: APGD, labels_B: Tensor) -> Callable[[Tensor], Objective]:

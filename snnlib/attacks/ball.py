@@ -33,7 +33,7 @@ class Ball:
         cls, model: SpikingClassifier, origin: Tensor, epsilon: float, threat: ThreatModel
     ) -> Self:
         """The ball of a threat model, within the bounds of the network's inputs if they bind."""
-        bounds = model.bounds(threat.space) if threat.clip else None
+        bounds = _like(origin, *model.bounds(threat.space)) if threat.clip else None
         return cls(origin=origin, epsilon=epsilon, threat=threat, bounds=bounds)
 
     @property
@@ -43,10 +43,26 @@ class Ball:
 
     def lengths(self, step: Tensor) -> Tensor:
         """Norm of a difference of points, one for each sample, shaped to multiply points."""
-        over = tuple(axis for axis in range(step.ndim) if axis != self.axis)
         if self.threat.norm == "linf":
-            return step.abs().amax(over, keepdim=True)
-        return step.square().sum(over, keepdim=True).sqrt()
+            return self._largest(step)
+        return step.square().sum(self._over(step), keepdim=True).sqrt()
+
+    def scaled(self, g: Tensor) -> Tensor:
+        """A gradient over a power of two for each sample, so that its largest value is in [1, 2).
+
+        Squares of what a saturated or a huge loss gives would vanish or overflow. An ordinary
+        gradient loses no bit.
+        """
+        largest = self._largest(g)
+        power = largest / (2 * torch.frexp(largest).mantissa)
+        return g / torch.where(largest > 0, power, 1.0)
+
+    def _largest(self, points: Tensor) -> Tensor:
+        return points.abs().amax(self._over(points), keepdim=True)
+
+    def _over(self, points: Tensor) -> tuple[int, ...]:
+        """The axes of one sample's values."""
+        return tuple(axis for axis in range(points.ndim) if axis != self.axis)
 
     def shaped(self, value_B: Tensor) -> Tensor:
         """One value per sample, shaped to multiply points or to choose between them."""
@@ -73,8 +89,8 @@ class Ball:
         """Of the steps of norm 1 the one that climbs a gradient most; 0 where the gradient is 0."""
         if self.threat.norm == "linf":
             return g.sign()
-        length = self.lengths(g)
-        return torch.where(length > 0, g / length.clamp(min=1e-30), 0.0)
+        g = self.scaled(g)
+        return g / self.lengths(g).clamp(min=1.0)  # shorter is only 0
 
     def scattered(self, key: noise.Key) -> Tensor:
         """Points drawn uniformly from the ball, then brought within the bounds."""
@@ -97,3 +113,10 @@ class Ball:
         else:
             drawn = noise.uniform(shape, key).view(-1, *[1] * (rows.ndim - 1))
         return drawn.movedim(0, self.axis).to(self.origin)
+
+
+def _like(origin: Tensor, low: float | Tensor, high: float | Tensor) -> Bounds:
+    """Bounds that change no type of what they cut."""
+    if isinstance(low, Tensor) and isinstance(high, Tensor):
+        return low.to(origin), high.to(origin)
+    return low, high

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from snnlib import noise
 from snnlib.attacks.ball import Ball
-from snnlib.attacks.gradient import Candidate, Candidates
+from snnlib.attacks.gradient import Candidate, Candidates, rivals
 from snnlib.attacks.guards import per_sample
 from snnlib.attacks.part import Part, remaining
 from snnlib.classifier import SpikingClassifier
@@ -36,33 +36,39 @@ def fab(
     epsilons: Sequence[Fraction],
     key: noise.Key,
 ) -> Candidates:
-    """For each target and radius the first point found in the ball, else the origin."""
+    """For each target and radius the first point found in the ball, else the origin.
+
+    Where the network is noisy, the last one: a lucky draw of the noise is no proof.
+    """
     whole = Part.whole(origin, labels_B, key, attack.space)
-    with model.keyed(key), torch.no_grad():
-        closest_BK = model.logits(origin, attack.space).argsort(dim=1, descending=True, stable=True)
+    with model.keyed(key):
+        others_BK = rivals(model, origin, labels_B, attack.space)
+    radii, lasting = list(map(float, epsilons)), model.noisy(attack.space)
     standing_EB: Tensor | None = None
-    for place in range(1, min(attack.targets, closest_BK.shape[1] - 1) + 1):
+    for place, targets_B in enumerate(others_BK.T[: attack.targets]):
         anywhere = None if standing_EB is None else standing_EB.any(0, keepdim=True)
         part = whole.standing(anywhere, 0)
         if part is None:
             return
         ball = Ball.around(model, part.origin, float("inf"), attack.threat)
-        # where the network is wrong already, its own class is the target and it is done
-        run = _Approach(part, closest_BK[part.rows_B, place], list(map(float, epsilons)))
-        with model.keyed(replace(part.key, stream=f"{key.stream}/target/{place}")):
+        run = _Approach(part, targets_B[part.rows_B], radii, lasting=lasting)
+        with model.keyed(replace(part.key, stream=f"{key.stream}/target/{place + 1}")):
             run.follow(model, ball, attack.steps)
         for index, z in enumerate(run.found_E):
             standing_EB = yield Candidate(
                 epsilon=index,
                 z=z,
                 zero_gradient_B=run.zero_EB[index],
-                steps_B=(place - 1) * attack.steps + run.steps_EB[index],
+                steps_B=place * attack.steps + run.steps_EB[index],
                 rows_B=part.rows_B,
             )
 
 
 class _Approach:
-    """The ways of samples towards a class each, and the first point on them within each radius.
+    """The ways of samples towards a class each, and a point on them within each radius.
+
+    Of those that fooled the first is kept, and its sample leaves once every radius has one; or the
+    last, and no sample leaves, if that is asked for.
 
     Attributes:
         found_E: points for each radius, the origin where none was found.
@@ -70,8 +76,11 @@ class _Approach:
         zero_EB: samples whose gradient was exactly zero in every step to there.
     """
 
-    def __init__(self, part: Part, targets_B: Tensor, radii: Sequence[float]) -> None:
+    def __init__(
+        self, part: Part, targets_B: Tensor, radii: Sequence[float], *, lasting: bool
+    ) -> None:
         self._part, self._targets_B, self._radii = part, targets_B, radii
+        self._lasting = lasting
         self.found_E = [part.origin.clone() for _ in radii]
         self.steps_EB = part.labels_B.new_zeros(len(radii), len(part.labels_B))
         self.zero_EB = torch.ones_like(self.steps_EB, dtype=torch.bool)
@@ -81,7 +90,8 @@ class _Approach:
         part, targets_B, z = self._part, self._targets_B, ball.origin
         places_B = torch.arange(len(targets_B), device=targets_B.device)
         for step in range(1, steps + 1):
-            left_B = remaining((self.steps_EB[:, places_B] > 0).all(0))
+            found_B = (self.steps_EB[:, places_B] > 0).all(0)
+            left_B = None if self._lasting else remaining(found_B)
             if left_B is not None:
                 if not len(left_B):
                     return
@@ -102,7 +112,7 @@ class _Approach:
         distance_B = ball.lengths(z - ball.origin).flatten()
         slopes_B = per_sample(g, ball.threat.space).any(1)
         for index, radius in enumerate(self._radii):
-            open_B = self.steps_EB[index, places_B] == 0
+            open_B = self._lasting | (self.steps_EB[index, places_B] == 0)
             self.zero_EB[index, places_B] &= ~(open_B & slopes_B)
             new_B = (open_B & fooled_B & (distance_B <= radius)).nonzero()[:, 0]
             self.steps_EB[index, places_B[new_B]] = step
@@ -122,14 +132,25 @@ def _moved(ball: Ball, z: Tensor, lead_B: Tensor, g: Tensor) -> Tensor:
 def _lead(
     model: SpikingClassifier, z: Tensor, ball: Ball, labels_B: Tensor, targets_B: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """z_t - z_y, positive beyond the boundary, and its gradient."""
+    """z_t - z_y, positive beyond the boundary, and its gradient.
+
+    A lead of 0 would end the way on a tie that is decided for y. There it is that of the currents,
+    which break ties; if y does not owe the tie to them, t is taken to be one spike behind.
+    """
     z = z.detach().requires_grad_()
     with torch.enable_grad():
-        logits_BK = model.logits(z, ball.threat.space)
+        response = model.response(z, ball.threat.space)
         rows = torch.arange(len(labels_B), device=labels_B.device)
+        logits_BK = response.logits
         lead_B = logits_BK[rows, targets_B] - logits_BK[rows, labels_B]
+        tied_B = (lead_B >= 0) & (model.decided(response.detached()) == labels_B)
+        if bool(tied_B.any()):
+            current_BK = response.current_TBK.mean(0)
+            by_current_B = current_BK[rows, targets_B] - current_BK[rows, labels_B]
+            lead_B = torch.where(tied_B, by_current_B, lead_B)
         (g,) = torch.autograd.grad(lead_B.sum(), z)
-    return lead_B.detach(), g
+    spike = 1 / len(response.readout_TBK)
+    return torch.where(tied_B & (lead_B >= 0), -spike, lead_B).detach(), g
 
 
 @torch.no_grad()

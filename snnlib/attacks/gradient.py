@@ -65,6 +65,18 @@ def gradient(
     return slope(model, z, attack.space, objective)[1]
 
 
+@torch.no_grad()
+def rivals(model: SpikingClassifier, origin: Tensor, labels_B: Tensor, space: Space) -> Tensor:
+    """The classes besides the label, those of the largest logits first, [B, K - 1].
+
+    Where a tie is decided by the current, or one draw of noise is not like the others, the label
+    of a sample that is classified correctly need not have the largest logit.
+    """
+    logits_BK = model.predicted(origin, space)[1]
+    ranked_BK = logits_BK.scatter(1, labels_B[:, None], float("inf"))
+    return ranked_BK.argsort(dim=1, descending=True, stable=True)[:, 1:]
+
+
 def fgsm(
     model: SpikingClassifier,
     origin: Tensor,

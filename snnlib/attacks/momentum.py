@@ -90,6 +90,7 @@ def _stable(
     for step in range(attack.steps):
         g = gradient(model, z, labels_B, attack)
         zero_B &= ~per_sample(g, attack.space).any(1)
+        g = ball.scaled(g)  # no power of two changes the quotients
         square = g.square()
         first = 0.5 * first + _over(g, _mean(g.abs(), ball))
         second = 0.8 * second + _over(square, _mean(square, ball))

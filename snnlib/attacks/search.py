@@ -10,6 +10,7 @@ from torch import Tensor
 
 from snnlib import noise
 from snnlib.attacks.ball import Ball
+from snnlib.attacks.expectation import averaged
 from snnlib.attacks.gradient import Candidate, Candidates
 from snnlib.attacks.part import Part, remaining
 from snnlib.classifier import SpikingClassifier
@@ -56,6 +57,10 @@ def square(
     From vertical stripes of +-epsilon on, each query sets every channel of a random square to
     +-epsilon and is kept if the margin grew; squares shrink with the queries made. Each sample has
     squares of its own. Time steps count as channels.
+
+    A network under noise is asked for its mean margin over as many draws as it decides by, so each
+    query costs so many passes. All queries meet the same draws: chance cannot lift one point above
+    another. Whoever judges draws anew, and the search goes on after a point that fooled.
     """
     whole = Part.whole(origin, labels_B, key, attack.space)
     standing_EB = None
@@ -66,7 +71,7 @@ def square(
                 break
             ball = Ball.around(model, part.origin, float(exact), attack.threat)
             own = replace(part, key=replace(part.key, stream=f"{key.stream}/restart/{restart}"))
-            with model.keyed(own.key), torch.no_grad():
+            with torch.no_grad():
                 z, queries_B = _searched(model, own, ball, attack)
             standing_EB = yield _blind(part, index, z, restart * attack.queries + queries_B)
 
@@ -82,24 +87,23 @@ def _blind(part: Part, index: int, z: Tensor, steps_B: Tensor | int) -> Candidat
 def _searched(
     model: SpikingClassifier, part: Part, ball: Ball, attack: Square
 ) -> tuple[Tensor, Tensor]:
-    """The points of the largest margin, and the queries made until they fooled the network."""
-    z = _striped(ball, part.key)
-    margin_B = _margin(model, z, ball, part.labels_B)
+    """The points of the largest margin, and the queries made until they fooled; all, under noise."""
+    z, lasting = _striped(ball, part.key), model.noisy(attack.space)
+    margin_B = _margin(model, z, part)
     found, made_B = z.clone(), torch.ones_like(part.labels_B)
     places_B = torch.arange(len(made_B), device=made_B.device)
     for query in range(1, attack.queries):
-        left_B = remaining(margin_B > 0)
+        left_B = None if lasting else remaining(margin_B > 0)
         if left_B is not None:
             found.index_copy_(ball.axis, places_B, z)
             if not len(left_B):
                 return found, made_B
             part, z, margin_B = part.at(left_B), z.index_select(ball.axis, left_B), margin_B[left_B]
             places_B, ball = places_B[left_B], replace(ball, origin=part.origin)
-            model.narrow(left_B)
         moved = _patched(z, ball, _side(attack, query, ball), part.key, query)
-        new_B = _margin(model, moved, ball, part.labels_B)
+        new_B = _margin(model, moved, part)
         # what fools already stays as it is
-        open_B = margin_B <= 0
+        open_B = lasting | (margin_B <= 0)
         made_B[places_B] = torch.where(open_B, query + 1, made_B[places_B])
         better_B = (new_B > margin_B) & open_B
         z = torch.where(ball.shaped(better_B), moved, z)
@@ -107,12 +111,14 @@ def _searched(
     return found.index_copy_(ball.axis, places_B, z), made_B
 
 
-def _margin(model: SpikingClassifier, z: Tensor, ball: Ball, labels_B: Tensor) -> Tensor:
+def _margin(model: SpikingClassifier, z: Tensor, part: Part) -> Tensor:
     """The margin; positive also where a tie of logits is decided for another class."""
-    response = model.response(z, ball.threat.space)
-    found_B = margin(response, labels_B)
+    draws = model.decision_draws if model.noisy(part.space) else 1
+    with model.keyed(part.key):
+        response = averaged(model, z, part.space, draws)
+    found_B = margin(response, part.labels_B)
     tiny = torch.finfo(found_B.dtype).tiny
-    return torch.where(model.decided(response) == labels_B, found_B, found_B.clamp(min=tiny))
+    return torch.where(model.decided(response) == part.labels_B, found_B, found_B.clamp(min=tiny))
 
 
 def _side(attack: Square, query: int, ball: Ball) -> int:

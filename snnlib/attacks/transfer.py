@@ -61,6 +61,7 @@ def transfer(
     Raises:
         SnnlibError: the attack comes without its network.
         GuardBroken: the inner attack changed the source.
+        NotFinite: a logit or a gradient of the source is NaN or infinite.
     """
     del model
     if not isinstance(attack, Loaded):
@@ -87,6 +88,7 @@ def _attacked(attack: Loaded) -> Iterator[None]:
         with (
             frozen(source),
             guards.unchanged(source),
+            guards.finite(source),
             source.surrogate(inner.surrogate),
             source.gradient(inner.gradient),
         ):

@@ -178,7 +178,7 @@ class APGD(GradientAttack):
             ratio of logits instead of `loss`; untargeted when unset.
     """
 
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     name: Literal["apgd"] = "apgd"
     steps: PositiveInt = 100
     restarts: PositiveInt = 1
@@ -196,7 +196,7 @@ class FAB(BlindAttack):
         gradient: the attacker's gradient rule; `own` is the network's.
     """
 
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     name: Literal["fab"] = "fab"
     norm: Literal["linf"] = "linf"
     steps: PositiveInt = 100
@@ -210,12 +210,13 @@ class Square(BlindAttack):
     """Random search over square patches, without gradients (Andriushchenko et al. 2020).
 
     Attributes:
-        queries: points that the network is asked about.
+        queries: points that the network is asked about; under noise each costs as many passes as
+            the evaluation has draws.
         share: part of the image that the first squares cover.
         restarts: independent searches.
     """
 
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     name: Literal["square"] = "square"
     norm: Literal["linf"] = "linf"
     queries: PositiveInt = 5000
@@ -233,7 +234,7 @@ class SAPGD(GradientAttack):
         random_start: start uniformly in the ball; else at the input.
     """
 
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     name: Literal["sapgd"] = "sapgd"
     norm: Literal["linf"] = "linf"
     steps: PositiveInt = 100
@@ -295,7 +296,7 @@ class Transfer(Spec):
         attack: what climbs on it.
     """
 
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     surrogate: ClassVar[Own] = "own"
     gradient: ClassVar[Own] = "own"
     name: Literal["transfer"] = "transfer"
@@ -337,7 +338,7 @@ class AutoAttack(BlindAttack):
         draws: of the network's noise that APGD's gradients are the mean over.
     """
 
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     name: Literal["autoattack"] = "autoattack"
     norm: Literal["linf"] = "linf"
     steps: PositiveInt = 100
@@ -362,7 +363,7 @@ class SpikingSuite(BlindAttack):
         draws: of the network's noise that each gradient is the mean over.
     """
 
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     name: Literal["snn"] = "snn"
     norm: Literal["linf"] = "linf"
     sweep_steps: PositiveInt = 10

@@ -209,10 +209,11 @@ def _alone(figures: Figures) -> Iterator[Finding]:
         )
     limit = LIMITS["finite_difference"]
     highest = figures.cosine + Z_ALPHA * figures.cosine_error
-    verdict: Verdict = "fail" if highest < limit.fail else "suspicious"
+    # so that what is no number passes nothing
+    verdict: Verdict = "suspicious" if highest >= limit.fail else "fail"
     yield Finding(
         item="finite_difference",
-        verdict=verdict if highest < limit.suspicious else "pass",
+        verdict="pass" if highest >= limit.suspicious else verdict,
         value=figures.cosine,
         limit=limit,
         text=f"the gradient's cosine with finite differences is {figures.cosine:.2f}",

@@ -70,7 +70,7 @@ class AuditStage(Spec):
         space: what it perturbs.
     """
 
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     noun: ClassVar[str] = "audit"
     kind: Literal["audit"] = "audit"
     split: Split = "test"

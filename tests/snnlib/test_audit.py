@@ -11,6 +11,7 @@ from snnlib.audit import Audit, Seen
 from snnlib.classifier import SpikingClassifier
 from snnlib.datasets import Batch
 from snnlib.distributed import World
+from snnlib.errors import NotFinite
 from snnlib.spec.audit_attacks import attacks
 from snnlib.spec.encoder import Phase, Poisson
 from snnlib.spec.model import Small
@@ -89,12 +90,30 @@ def test_an_audit_leaves_the_network_as_it_was_and_padding_out() -> None:
     assert sizes | {len(found.zero_B), len(found.cosine_B)} == {2}
 
 
-def test_differences_agree_with_the_gradient_of_a_linear_network() -> None:
-    done = Audit(attacks=attacks(SHORT, spec(ReLU())), epsilons=RADII, before_pass=lambda: None)
-    batch = networks.batch(3, shape=(3, 2, 2), classes=5)
+DONE = Audit(attacks=attacks(SHORT, spec(ReLU())), epsilons=RADII, before_pass=lambda: None)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-12])
+def test_differences_agree_with_the_gradient_of_a_linear_network(size: float) -> None:
+    model, batch = networks.linear(), networks.batch(3, shape=(3, 2, 2), classes=5)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(size)
     doubled = Batch(**{**vars(batch), "images_BCHW": batch.images_BCHW.double()})
-    (found,) = audit.collect(networks.linear(), [doubled], done)
+    (found,) = audit.collect(model, [doubled], DONE)
     assert found.cosine_B.min() > 0.9  # the closest other class may change along the way
+
+
+def test_a_gradient_that_is_no_number_is_not_compared() -> None:
+    model, batch = networks.small(neuron=ReLU()), networks.batch(3)
+
+    def watch(_layers: object, inputs: tuple[torch.Tensor]) -> None:
+        if inputs[0].requires_grad:
+            inputs[0].register_hook(lambda grad: grad * float("nan"))  # type: ignore[no-untyped-call]
+
+    model.layers.register_forward_pre_hook(watch)
+    with pytest.raises(NotFinite, match="sample 100 has a gradient that is NaN"):
+        audit._cosines(model, batch, DONE)
 
 
 def test_every_pass_can_end_an_audit() -> None:

@@ -1,5 +1,6 @@
 """The verdict of an audit: each item fails alone, and chance accuses nobody."""
 
+import math
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any, get_args
@@ -68,6 +69,8 @@ def test_an_honest_network_passes() -> None:
         ("zero_gradient", {"zero_gradient": 7}, "suspicious", "7 of 100 images have a gradient of"),
         ("finite_difference", {"cosine": 0.12}, "suspicious", "finite differences is 0.12"),
         ("finite_difference", {"cosine": -0.2}, "fail", "finite differences is -0.20"),
+        ("finite_difference", {"cosine": math.nan}, "fail", "finite differences is nan"),
+        ("finite_difference", {"cosine_error": math.nan}, "fail", "finite differences is 0.42"),
     ],
 )
 def test_one_item_alone_decides(

@@ -155,8 +155,13 @@ def test_where_the_last_point_counts_they_leave_between_restarts_alone() -> None
     assert twice[5] == twice[-1] < COUNT
 
 
-def test_nothing_leaves_an_ascent_under_noise() -> None:
-    assert set(sizes(APGD(steps=6), EPSILONS[1], encoder=Poisson())) == {COUNT}
+@pytest.mark.parametrize(
+    "attack",
+    [APGD(steps=6), FAB(steps=6, targets=1), Square(queries=6)],
+    ids=lambda a: a.name,
+)
+def test_nothing_leaves_under_noise(attack: Member) -> None:
+    assert set(sizes(attack, EPSILONS[1], encoder=Poisson())) == {COUNT}
 
 
 def test_a_grid_shares_the_gradient_at_the_origin() -> None:

@@ -15,7 +15,7 @@ from snnlib.datasets import Batch
 from snnlib.evaluate import attack_batch
 from snnlib.layers import Folded
 from snnlib.losses import LOSSES
-from snnlib.spec.attack import APGD, FGSM, MIFGSM, PGD, SAPGD
+from snnlib.spec.attack import APGD, FAB, FGSM, MIFGSM, PGD, SAPGD, Square
 from snnlib.spec.encoder import Poisson
 from tests.snnlib import networks
 from tests.snnlib.test_evaluate import GRID, _double
@@ -78,7 +78,8 @@ def test_one_draw_is_the_plain_gradient_bit_for_bit(encoder: Any) -> None:
 @pytest.mark.parametrize(
     "attack",
     [FGSM(draws=3), PGD(steps=2, draws=3), APGD(steps=3, draws=2, targets=2),
-     MIFGSM(steps=2, draws=2), SAPGD(steps=2, draws=2)],
+     MIFGSM(steps=2, draws=2), SAPGD(steps=2, draws=2), FAB(steps=2, targets=2),
+     Square(queries=6)],
     ids=lambda a: a.name,
 )  # fmt: skip
 def test_draws_do_not_depend_on_batches(attack: Any) -> None:

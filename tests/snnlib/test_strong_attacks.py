@@ -8,14 +8,17 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from snnlib import noise
+from snnlib import encoders, models, noise
 from snnlib.attacks import ATTACKS, guards, search
 from snnlib.attacks.apgd import checks
 from snnlib.attacks.ball import Ball
 from snnlib.attacks.fab import onto
-from snnlib.classifier import frozen
+from snnlib.attacks.gradient import rivals
+from snnlib.classifier import Readout, SpikingClassifier, frozen
+from snnlib.datasets import Batch
+from snnlib.evaluate import attack_batch
 from snnlib.losses import LOSSES, dlr, dlr_targeted, margin
 from snnlib.response import Response
 from snnlib.spec.attack import (
@@ -33,6 +36,8 @@ from snnlib.spec.attack import (
     Square,
     ThreatModel,
 )
+from snnlib.spec.encoder import Direct, Poisson
+from snnlib.spec.model import Small, Ties
 from tests.snnlib import networks
 
 BATCH = networks.batch(16, (3, 2, 2), classes=5)
@@ -64,10 +69,20 @@ IN_L2: tuple[Member, ...] = (
 )
 
 
-def points(attack: Member, x: Tensor, y: Tensor, key: noise.Key) -> list[Tensor]:
-    with frozen(MODEL):
+class Applied(nn.Module):
+    """A function as layers."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.forward = function
+
+
+def points(
+    attack: Member, x: Tensor, y: Tensor, key: noise.Key, model: SpikingClassifier = MODEL
+) -> list[Tensor]:
+    with frozen(model):
         run = ATTACKS[attack.name]
-        found = run(MODEL, x, y, attack=attack, epsilons=EPSILONS, key=key)
+        found = run(model, x, y, attack=attack, epsilons=EPSILONS, key=key)
         return [candidate.z for candidate in found]
 
 
@@ -113,6 +128,96 @@ def test_every_attack_works_in_every_space(attack: Any, space: Space) -> None:
         run = ATTACKS[attack.name]
         found = run(model, origin, batch.labels_B, attack=attack, epsilons=EPSILONS, key=key)
         assert {candidate.epsilon for candidate in found} == {0, 1}
+
+
+@pytest.mark.parametrize("attack", ALL, ids=repr)
+def test_every_attack_works_on_channels_that_are_normalised_apart(attack: Any) -> None:
+    thirds = tuple(Decimal(n) / 4 for n in (1, 2, 3))
+    spec = Small(neuron=networks.HALF, encoder=Direct(mean=thirds, std=thirds), time_steps=2)
+    model, batch = models.build(spec, shape=(3, 8, 8), classes=10, seed=0), networks.batch(3)
+    images_BCHW = batch.images_BCHW.expand(-1, 3, -1, -1)
+    attack = replace(attack, space="encoded")
+    origin = model.lift(images_BCHW, "encoded")
+    key = replace(KEY, samples_B=batch.samples_B)
+    found = points(attack, origin, batch.labels_B, key, model)
+    assert {z.dtype for z in found} == {torch.float32}
+
+
+@pytest.mark.parametrize("exponent", [-100, 100])
+@pytest.mark.parametrize(
+    "attack",
+    [
+        FGSM(norm="l2", loss="margin"),
+        PGD(norm="l2", steps=3, loss="margin"),
+        APGD(norm="l2", steps=4, loss="margin"),
+        SAPGD(steps=4, loss="margin"),
+    ],
+    ids=lambda a: a.name,
+)
+def test_the_size_of_a_gradient_does_not_matter(attack: Member, exponent: int) -> None:
+    """In float32 its square would be 0 or infinite."""
+    usual, scaled = networks.linear().float(), networks.linear().float()
+    with torch.no_grad():
+        for parameter in scaled.parameters():
+            parameter.mul_(2.0**exponent)
+    found = points(attack, X.float(), Y, KEY, scaled)
+    assert all(map(torch.equal, found, points(attack, X.float(), Y, KEY, usual)))
+
+
+@pytest.mark.parametrize("place", [0, 2, 4])
+def test_every_other_class_is_a_rival_wherever_the_label_ranks(place: int) -> None:
+    ranked_BK = MODEL(X).argsort(dim=1, descending=True)
+    others_BK = rivals(MODEL, X, ranked_BK[:, place], "pixel")
+    expected = torch.cat((ranked_BK[:, :place], ranked_BK[:, place + 1 :]), 1)
+    assert torch.equal(others_BK, expected)
+
+
+def grey(count: int, label: int) -> Batch:
+    """Images half way between black and white, of one class."""
+    batch = networks.batch(count)
+    images_BCHW = torch.full_like(batch.images_BCHW, 0.5)
+    return replace(batch, images_BCHW=images_BCHW, labels_B=torch.full((count,), label))
+
+
+class Sure(nn.Module):
+    """Neurons that spike above one half, with the gradient of their current."""
+
+    def forward(self, current_TBK: Tensor) -> Tensor:
+        return (current_TBK > 0.5).to(current_TBK) + current_TBK - current_TBK.detach()
+
+
+@pytest.mark.parametrize(
+    ("ties", "label", "silent", "slope"),
+    [("current", 1, (0.9, 1.0), 0.5), ("first", 0, (0.6, 0.9), -5)],
+)
+def test_fab_leaves_a_tie(
+    ties: Ties, label: int, silent: tuple[float, float], slope: float
+) -> None:
+    """Both classes spike; the current of class 0 follows the mean of all pixels."""
+
+    def currents(x_TBCHW: Tensor) -> Tensor:
+        mean_TB1 = x_TBCHW.flatten(2).mean(2, keepdim=True) - 0.5
+        return torch.cat((silent[0] + slope * mean_TB1, silent[1] + 0 * mean_TB1), 2)
+
+    readout = Readout(Sure(), ties=ties)
+    encode = encoders.build(networks.DIRECT)
+    model = SpikingClassifier(Applied(currents), encode=encode, time_steps=1, readout=readout)
+    found = attack_batch(model, FAB(steps=12), (Fraction(1, 4),), grey(2, label), seed=0)
+    assert not found.correct_EB.any()
+
+
+def test_square_outlives_a_lucky_draw() -> None:
+    """Every second pixel spikes; the network is fooled where three of four do on average."""
+
+    def currents(x_TBCHW: Tensor) -> Tensor:
+        more_TB1 = x_TBCHW.flatten(2).mean(2, keepdim=True) - 0.75
+        return torch.cat((-more_TB1, more_TB1), 2)
+
+    encode = encoders.build(Poisson())
+    model = SpikingClassifier(Applied(currents), encode=encode, time_steps=1)
+    model.decision_draws = 5
+    found = attack_batch(model, Square(queries=100), (Fraction(2, 5),), grey(8, label=0), seed=0)
+    assert found.correct_EB.sum() <= 1
 
 
 def test_mifgsm_is_its_equation() -> None:

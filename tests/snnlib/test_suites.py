@@ -39,12 +39,12 @@ def digest(suite: Suite) -> str:
 
 @pytest.mark.parametrize(
     ("suite", "expected"),
-    [(AutoAttack(), "91c9c6b9db826a37"), (SpikingSuite(), "5d8120da5a92cd88")],
+    [(AutoAttack(), "d8f5f4cf4751c25b"), (SpikingSuite(), "509a08cbb11ba72a")],
     ids=lambda v: str(v)[:10],
 )
 def test_members_are_those_of_the_revision(suite: Suite, expected: str) -> None:
     """Whoever changes them raises the suite's revision, and both lines here."""
-    assert (suite.revision, digest(suite)) == (1, expected)
+    assert (suite.revision, digest(suite)) == (2, expected)
 
 
 def test_every_suite_has_a_name_and_known_members() -> None:

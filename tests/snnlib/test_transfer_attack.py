@@ -8,7 +8,7 @@ import torch
 
 from snnlib.attacks.transfer import Loaded
 from snnlib.classifier import SpikingClassifier
-from snnlib.errors import SnnlibError
+from snnlib.errors import NotFinite, SnnlibError
 from snnlib.evaluate import attack_batch
 from snnlib.spec.attack import APGD, BIM, FGSM, MIFGSM, PGD, RFGSM, SAPGD, Climb, Transfer
 from snnlib.spec.encoder import Poisson
@@ -78,6 +78,19 @@ def test_vanished_gradients_are_the_sources() -> None:
         next(source.parameters()).zero_()
     found = attack_batch(target, loaded(source, PGD(steps=2)), GRID, BATCH, seed=0)
     assert found.zero_gradient_EB.all()
+
+
+@pytest.mark.parametrize("climb", CLIMBS, ids=lambda climb: climb.name)
+def test_a_sources_gradient_that_is_no_number_ends_it(climb: Any) -> None:
+    target, source = networks.small(), networks.small(seed=1)
+
+    def watch(_layers: object, inputs: tuple[torch.Tensor]) -> None:
+        if inputs[0].requires_grad:
+            inputs[0].register_hook(lambda grad: grad * float("nan"))  # type: ignore[no-untyped-call]
+
+    source.layers.register_forward_pre_hook(watch)
+    with pytest.raises(NotFinite, match="sample 100 has a gradient that is NaN"):
+        attack_batch(target, loaded(source, climb), GRID, BATCH, seed=0)
 
 
 def test_without_its_network_it_is_refused() -> None:
