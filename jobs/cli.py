@@ -26,7 +26,7 @@ COMMANDS = {
     "watch": ("watching", "the same, live, until nothing is on the way any more"),
     "logs": ("reading", "the log of a cell's last attempt"),
     "resume": ("sending", "send everything unfinished again"),
-    "cancel": ("sending", "cancel what is queued or running"),
+    "cancel": ("ending", "cancel what is queued or running"),
     "run": ("running", "one cell in the foreground, for debugging"),
     "collect": ("tables", "records into parquet tables"),
     "audit": ("auditing", "is robustness real? the masking checklist for each trained network"),
@@ -96,7 +96,7 @@ def _add_sending(found: dict[str, Parser]) -> None:
     wrong.add_argument("cell", help=CELL)
     wrong.add_argument("--reason", required=True, metavar="TEXT", help="what was wrong")
     wrong.add_argument("--attack", metavar="NAME", help="this attack alone, by name or id")
-    wrong.add_argument("--children", action="store_true", help="and what was trained from it")
+    wrong.add_argument("--children", action="store_true", help="and what rests on it")
     wrong.add_argument("--manifest", help=f"where to look for it: {MANIFEST}")
     wrong.add_argument("-y", "--yes", action="store_true", help="do not ask")
     found["gc"].add_argument("-y", "--yes", action="store_true", help="delete it")

@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from jobs.dispatch.ledger import Cluster
 from jobs.dispatch.snapshot import CHECKOUT
 from jobs.errors import EnvironmentFault, UsageError
 from jobs.expand.cell import Cell, Manifest
-from jobs.planning import datasets, finding, recall, situation
+from jobs.planning import datasets, finding, recall, request, situation
 from jobs.planning.finding import Place
 from jobs.planning.index import Index
 from jobs.planning.plan import SENT, Planned, with_parents
@@ -98,21 +98,33 @@ def view(
     return View(manifest=manifest, cells=tuple(cells), items=tuple(items), seen=seen, index=index)
 
 
-def manifests(where: Place, name: str | None) -> list[Manifest]:
+def manifests(
+    where: Place,
+    name: str | None,
+    *,
+    only: str | None = None,
+    note: Callable[[str], None] | None = None,
+) -> list[Manifest]:
     """The named manifest, or all that were submitted.
 
+    Args:
+        where: run root, data and site.
+        name: what the user typed, if anything.
+        only: of all that were submitted, those that have such a cell.
+        note: is told which of them cannot be read.
+
     Raises:
-        UsageError: nothing was submitted yet.
+        UsageError: nothing was submitted yet, or none has such a cell.
     """
     if name:
         return [finding.manifest(name, where.root, recalled=True)]
-    found = finding.submitted(where.root)
+    found = finding.submitted(where.root, note=note)
     if not found:
         raise UsageError(
             f"{where.root.path}: nothing was submitted yet; name a manifest, "
             f"e.g. {command('submit', 'quickstart')}"
         )
-    return found
+    return finding.having(found, only)
 
 
 def cell(where: Place, name: str, manifest: str | None) -> tuple[Manifest, Cell]:
@@ -193,28 +205,44 @@ def cluster(where: Place, name: str, args: Namespace) -> Cluster:
 
 
 def absent_data(where: Place, items: Sequence[Planned]) -> tuple[str, str]:
-    """What is wrong if cells to be sent lack data sets, and the command that brings them.
+    """What is wrong if cells to be sent lack data sets or own files, and the command that helps.
 
     Returns:
-        Both empty if nothing is absent.
+        Both empty if nothing is absent; no command where none of ours brings it.
     """
     cells = [item.cell for item in items if item.action in SENT]
     names = datasets.absent(cells, Path(where.data))
-    if not names:
-        return "", ""
-    verb = "is" if len(names) == 1 else "are"
-    return f"{', '.join(names)} {verb} not, or not whole, in {where.data}", command("fetch", *names)
+    if names:
+        verb = "is" if len(names) == 1 else "are"
+        fault = f"{', '.join(names)} {verb} not, or not whole, in {where.data}"
+        return fault, command("fetch", *names)
+    for item in items:
+        for path in _own_files(item):
+            if not Path(path).is_file():
+                here = "" if Path(path).is_absolute() else f" in {Path.cwd()}, where paths start"
+                return f"{item.cell.label}: its file {path} is not there{here}", ""
+    return "", ""
+
+
+def _own_files(item: Planned) -> list[str]:
+    """Paths of the user's files that the job of a cell will read."""
+    parents = tuple(parent.cell.training_id for parent in item.cell.parents)
+    trains = item.action in {"train", "retry"} or (item.follows > 0 and item.awaits == parents)
+    sent = trains or item.action == "evaluate"
+    return request.files_read(item.cell, item.missing, trains=trains) if sent else []
 
 
 def check_data(where: Place, items: Sequence[Planned]) -> None:
-    """Refuse to send cells whose data sets are not there.
+    """Refuse to send cells whose data sets or own files are not there.
 
     Raises:
-        EnvironmentFault: with the command that brings them.
+        EnvironmentFault: with the way out.
     """
     fault, fetch = absent_data(where, items)
-    if fault:
+    if fetch:
         raise EnvironmentFault(f"{fault}; jobs never download, so run first: {fetch}")
+    if fault:
+        raise EnvironmentFault(f"{fault}; bring it, or write where it lies into the manifest")
 
 
 def check_machine(items: Sequence[Planned]) -> None:

@@ -1,10 +1,11 @@
 """invalidate: what turned out to be wrong counts no more. gc: what could be deleted."""
 
 import getpass
+import json
 import os
 import time
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from jobs import attempts, files, processes, records
@@ -15,17 +16,17 @@ from jobs.dispatch import liveness
 from jobs.errors import TryLater, UsageError, meant
 from jobs.expand.cell import Cell
 from jobs.layout import CellFiles
-from jobs.planning import situation, views
+from jobs.planning import request, situation, views
 from jobs.planning.finding import SHORTEST_PREFIX, Place
 from jobs.planning.index import Index
-from jobs.planning.plan import Progress
+from jobs.planning.plan import Live, Progress
 from jobs.planning.situation import Situation
 from jobs.upkeep import garbage, tombstones
 from jobs.upkeep.garbage import Weight
 
 _UNITS = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 ASK_FROM = 10
-"""More trainings than this are invalidated only after asking."""
+"""More trainings and attacks than this are invalidated only after asking."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +46,15 @@ class _Subject:
 
 @dataclass(frozen=True, kw_only=True)
 class _Doomed:
-    """What is to be invalidated: trainings, the youngest first, or one attack on one of them."""
+    """What is to be invalidated: a training, or one attack on it.
 
-    training_ids: Sequence[str]
-    attack_id: str | None
-    attack: str
+    Attributes:
+        attack: name of the attack; empty for the training.
+    """
+
+    training_id: str
+    attack_id: str | None = None
+    attack: str = ""
 
 
 def invalidate(args: Namespace, console: Console) -> int:
@@ -61,30 +66,37 @@ def invalidate(args: Namespace, console: Console) -> int:
     for stone in tombstones.finish(where.root):
         console.note(f"{stone.training_id}: an invalidation that was cut short is finished now")
     doomed = _doomed(where, subject, args)
-    index, now = Index(where.root), time.time()
-    seen = situation.look(where.root, subject.cells, index, max_age=0.0, now=now)
-    _refuse_live(where, seen, doomed.training_ids, subject.manifest, now)
-    many = views.count(len(doomed.training_ids), "training")
-    asked = len(doomed.training_ids) > ASK_FROM and not args.yes
+    seen = situation.look(
+        where.root, subject.cells, Index(where.root), max_age=0.0, now=time.time()
+    )
+    _refuse_live(where, seen, doomed)
+    many = _many(doomed)
+    asked = len(doomed) > ASK_FROM and not args.yes
     if asked and not console.agreed(f"invalidate {many}?"):
         return 1
-    for key in doomed.training_ids:
+    for one in doomed:
         note = {
-            "label": _label(where.root.cell(key)),
-            "attack": doomed.attack,
+            "label": _label(where.root.cell(one.training_id)),
+            "attack": one.attack,
             "reason": args.reason.strip(),
             "at": time.time(),
             "by": _who(),
         }
-        stone = tombstones.invalidate(where.root, key, doomed.attack_id, note)
+        stone = tombstones.invalidate(where.root, one.training_id, one.attack_id, note)
         told = tombstones.story(where.root, stone)
-        what = f"{doomed.attack} on {told['label']}" if doomed.attack else told["label"]
+        what = f"{one.attack} on {told['label']}" if one.attack else told["label"]
         rows = views.count(told["rows"], "row")
-        kept = where.root.cell(key).invalidated / stone.place
+        kept = where.root.cell(one.training_id).invalidated / stone.place
         console.data(f"invalidated {what}: {rows} no longer count; kept in {kept}")
     known = subject.manifest
     console.data(f"next: {command('plan', *known) if known else command('resume')}")
     return 0
+
+
+def _many(doomed: Sequence[_Doomed]) -> str:
+    trainings = sum(one.attack_id is None for one in doomed)
+    found = ((trainings, "training"), (len(doomed) - trainings, "attack"))
+    return " and ".join(views.count(number, what) for number, what in found if number)
 
 
 def gc(args: Namespace, console: Console) -> int:
@@ -149,30 +161,48 @@ def _subject(where: Place, args: Namespace) -> _Subject:
     )
 
 
-def _doomed(where: Place, subject: _Subject, args: Namespace) -> _Doomed:
-    """What a command means.
+def _doomed(where: Place, subject: _Subject, args: Namespace) -> list[_Doomed]:
+    """What a command means, what rests on something else first.
 
     Raises:
-        UsageError: there is nothing of it, or other trainings rest on it.
+        UsageError: there is nothing of it, or other results rest on it.
     """
     key, paths = subject.training_id, where.root.cell(subject.training_id)
     if args.attack is not None:
         attack_id, name = _attack(paths, args.attack, subject.label)
-        return _Doomed(training_ids=[key], attack_id=attack_id, attack=name)
+        return [_Doomed(training_id=key, attack_id=attack_id, attack=name)]
     younger = tombstones.descendants(where.root, key)
-    if younger and not args.children:
-        some = ", ".join(_label(where.root.cell(one)) for one in younger[::-1][:4])
-        more = f" and {len(younger) - 4} more" if len(younger) > 4 else ""
+    climbed = [
+        _Doomed(training_id=one, attack_id=attack_id, attack=name)
+        for one, attacks in tombstones.climbers(where.root, {key, *younger}).items()
+        for attack_id, name in attacks.items()
+    ]
+    resting = [*(_Doomed(training_id=one) for one in younger), *climbed]
+    if resting and not args.children:
+        said = [
+            f"{_some(where, some)} {how} this network"
+            for some, how in ((resting[: len(younger)], "came from"), (climbed, "climbed on"))
+            if some
+        ]
         raise UsageError(
-            f"{subject.label}: {some}{more} came from this network; add --children to invalidate "
-            f"{'it' if len(younger) == 1 else 'them'} too"
+            f"{subject.label}: {', '.join(said)}; add --children to invalidate "
+            f"{'it' if len(resting) == 1 else 'them'} too"
         )
-    if not tombstones.holds(paths):
+    there = tombstones.holds(paths)
+    if not (there or resting):
         raise UsageError(
             f"{subject.label}: nothing of it is on disk, so there is nothing to invalidate; "
             f"see {command('show', key[:8])}"
         )
-    return _Doomed(training_ids=[*younger, key], attack_id=None, attack="")
+    own = [_Doomed(training_id=key)] if there else []
+    return [*climbed, *resting[: len(younger)], *own]
+
+
+def _some(where: Place, found: Sequence[_Doomed]) -> str:
+    """A few of what rests on a network, the oldest first."""
+    labels = ((one, _label(where.root.cell(one.training_id))) for one in found[::-1][:4])
+    listed = ", ".join(f"{one.attack} on {label}" if one.attack else label for one, label in labels)
+    return listed + (f" and {len(found) - 4} more" if len(found) > 4 else "")
 
 
 def _attack(paths: CellFiles, name: str, label: str) -> tuple[str, str]:
@@ -195,29 +225,62 @@ def _attack(paths: CellFiles, name: str, label: str) -> tuple[str, str]:
     )
 
 
-def _refuse_live(
-    where: Place, seen: Situation, keys: Sequence[str], manifest: Sequence[str], now: float
-) -> None:
+def _refuse_live(where: Place, seen: Situation, doomed: Sequence[_Doomed]) -> None:
     """Refuse what a job holds, since it would go on writing.
 
     Raises:
         TryLater: with the command that ends it.
     """
+    keys = list(dict.fromkeys(one.training_id for one in doomed))
+    sources = {one.training_id for one in doomed if one.attack_id is None}
+    climbing = _climbing(where, seen, sources) - {*keys}
     # children are no cells of the situation, but their job has let go of what it ended
-    tried = {key: tuple(attempts.read_all(where.root.cell(key))) for key in keys}
+    tried = {key: tuple(attempts.read_all(where.root.cell(key))) for key in (*keys, *climbing)}
     known = {key: Progress(attempts=found) for key, found in tried.items()}
-    holders = liveness.live(seen.found, known, seen.answer, now)
-    for key in keys:
-        paths, holder = where.root.cell(key), holders.get(key)
+    for key in (*keys, *sorted(climbing)):
+        label = _label(where.root.cell(key))
+        holder, stop = _holder(seen, key, label, known)
+        if key in climbing and (holder is None or holder.state not in {"running", "unknown"}):
+            continue  # once it starts, it finds the source gone and leaves those rows
         if holder is not None:
-            who = f"{holder.job} holds it ({holder.state})"
+            how = "attacks along it" if key in climbing else "holds it"
+            who = f"{holder.job} {how} ({holder.state})"
         elif here := attempts.running_here(tried[key]):
             who = f"attempt {here.number} runs on this machine"
+            stop = f"kill {here.process.pid}" if here.process else ""
         else:
             continue
-        label = _label(paths)
-        stop = command("cancel", *manifest, "--only", f"label={label}")
         raise TryLater(f"{label}: {who}; end it first, then invalidate again: {stop}")
+
+
+def _holder(
+    seen: Situation, key: str, label: str, known: Mapping[str, Progress]
+) -> tuple[Live | None, str]:
+    """Who holds a training, and the command that ends it."""
+    for submission in seen.found:
+        if key not in submission.cells:
+            continue
+        holder = liveness.live([submission], known, seen.answer, time.time()).get(key)
+        if holder is not None:
+            # as its submission knows it: it need be no cell of any manifest
+            label = submission.parameters.get("labels", {}).get(key, label)
+            named = [submission.manifest] if submission.cluster != "debug" else []
+            return holder, command("cancel", *named, "--only", f"label={label}")
+    return None, ""
+
+
+def _climbing(where: Place, seen: Situation, sources: Set[str]) -> set[str]:
+    """Trainings with attacks along some networks, in submissions that are not over."""
+    found: set[str] = set()
+    for submission in seen.found:
+        with where.root.submission(submission.number).array.open("rb") as lines:
+            for line in lines:
+                if not any(key.encode() in line for key in sources):
+                    continue  # most of ten thousand
+                orders = json.loads(line)["cells"]
+                climb = (o for o in orders if not sources.isdisjoint(request.sources(o).values()))
+                found |= {order["training_id"] for order in climb}
+    return found
 
 
 def _label(paths: CellFiles) -> str:

@@ -31,7 +31,7 @@ def status(args: Namespace, console: Console) -> int:
     """Say how a manifest's cells stand, or those of all that was submitted."""
     where = context.place(args)
     code, documents = 0, []
-    for manifest in context.manifests(where, args.manifest):
+    for manifest in context.manifests(where, args.manifest, only=args.only, note=console.note):
         view = context.view(where, manifest, args, max_age=STATUS_AGE_S)
         if where.root.path.exists():
             view.save()

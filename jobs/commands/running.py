@@ -37,6 +37,10 @@ def run(args: Namespace, console: Console) -> int:
         console.note(f"scratch run: nothing is recorded under {where.root.path}")
         scratch = replace(where, root=RunRoot(Path(folder)))
         _lend_parents(where, scratch, cell)
+        for source in _untrained(where, cell):
+            console.note(
+                f"{source.label} is not trained yet: attacks that climb on it are left out"
+            )
         short = _shortened(cell, args.epochs, args.samples)
         code, reason = _run(scratch, replace(home, cells=(short,)), args, console)
     console.data(f"{cell.label}: {reason} (scratch run, recorded nothing)")
@@ -50,22 +54,35 @@ def _shortened(cell: Cell, epochs: int | None, samples: int | None) -> Cell:
         regime = replace(regime, epochs=epochs)
     training = replace(cell.training, regime=regime)
     evaluation = replace(cell.evaluation, samples=samples or cell.evaluation.samples)
-    return replace(cell, training=training, evaluation=evaluation)
+    # what is lent is whole: nothing of parents and sources is planned, let alone in their folders
+    return replace(cell, training=training, evaluation=evaluation, parents=(), sources=())
 
 
 def _lend_parents(where: Place, scratch: Place, cell: Cell) -> None:
-    """Let a scratch run use the parents, and the sources of attacks, of the real run root."""
-    for parent in {parent.cell.training_id: parent.cell for parent in cell.parents}.values():
-        own = where.root.cell(parent.training_id)
+    """Let a scratch run use the parents, and the sources of attacks, of the real run root.
+
+    Raises:
+        UsageError: a parent is not trained, or its signature is not there.
+    """
+    for parent in cell.parents:
+        own, stage = where.root.cell(parent.cell.training_id), parent.stage_id
         if not own.training.exists():
-            raise UsageError(
-                f"{cell.label}: its parent {parent.label} is not trained yet; "
-                f"run that first: {command('run', parent.label)}"
-            )
-        _lend(scratch, own)
+            lacking = f"its parent {parent.cell.label} is not trained yet"
+        elif stage is not None and not own.stage(stage).exists():
+            lacking = f"its parent {parent.cell.label} has no signature yet"
+        else:
+            _lend(scratch, own)
+            continue
+        # one that is no cell itself runs with its child alone
+        first = parent.cell if parent.cell.number >= 0 else cell
+        raise UsageError(f"{cell.label}: {lacking}; run first: {command('run', first.label)}")
     for source in cell.sources:
         if (own := where.root.cell(source.training_id)).training.exists():
             _lend(scratch, own)
+
+
+def _untrained(where: Place, cell: Cell) -> list[Cell]:
+    return [s for s in cell.sources if not where.root.cell(s.training_id).training.exists()]
 
 
 def _lend(scratch: Place, own: CellFiles) -> None:

@@ -1,7 +1,5 @@
-"""plan, submit, resume, cancel: the commands that decide and send."""
+"""plan, submit, resume: the commands that decide and send."""
 
-import shlex
-import subprocess
 import time
 from argparse import Namespace
 from collections.abc import Mapping
@@ -16,14 +14,11 @@ from jobs.dispatch.queueing import Pushed
 from jobs.dispatch.sending import Options, Sent
 from jobs.dispatch.site import Profile
 from jobs.dispatch.slurm_text import Limits
-from jobs.errors import EnvironmentFault, UsageError
+from jobs.errors import SpikegridError, UsageError
 from jobs.expand.cell import Manifest
 from jobs.planning import cautions, finding, request, views
 from jobs.planning.finding import Place
-from jobs.planning.plan import SENT
-
-ASK_FROM = 10
-"""Destructive commands over more cells than this ask first."""
+from jobs.planning.plan import SENT, with_parents
 
 
 def plan(args: Namespace, console: Console) -> int:
@@ -54,55 +49,22 @@ def submit(args: Namespace, console: Console) -> int:
 
 
 def resume(args: Namespace, console: Console) -> int:
-    """Submit everything that is unfinished again."""
+    """Submit everything that is unfinished again.
+
+    Of several manifests, one that cannot be sent does not keep the others from it.
+    """
     where = context.place(args)
-    chosen = context.manifests(where, args.manifest)
-    return max(send_missing(where, manifest, args, console) for manifest in chosen)
-
-
-def cancel(args: Namespace, console: Console) -> int:
-    """Cancel what is queued or running of a manifest, or of all."""
-    where = context.place(args)
-    chosen: dict[int, set[int]] = {}
-    wanted: set[str] = set()
-    ending: set[str] = set()
-    manifests = (
-        [finding.manifest(args.manifest, where.root)]
-        if args.manifest
-        else finding.submitted(where.root, every=True)
-    )
-    for manifest in manifests:
-        view = context.view(where, manifest, args, max_age=0.0)
-        wanted |= view.seen.holders.keys() & {cell.training_id for cell in view.cells}
-        for submission in view.seen.found:
-            tasks = {submission.cells[key] for key in submission.cells.keys() & wanted}
-            if tasks:
-                chosen.setdefault(submission.number, set()).update(tasks)
-                ending |= {key for key, task in submission.cells.items() if task in tasks}
-    if not chosen:
-        console.data("nothing of it is queued or running")
-        return 0
-    many = views.count(len(wanted), "cell")
-    if len(wanted) > ASK_FROM and not args.yes and not console.agreed(f"cancel {many}?"):
-        return 1
-    sending.cancel(where.root, {n: sorted(tasks) for n, tasks in chosen.items()}, _run)
-    if others := len(ending - wanted):
-        console.note(
-            f"{views.count(others, 'other cell')} in the same jobs (cells_per_job) end too"
-        )
-    console.data(f"cancelled {many}; running ones save a checkpoint first")
-    console.data(f"next: {command('resume', *filter(None, [args.manifest]))}")
-    return 0
-
-
-def _run(argv: list[str]) -> None:
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise EnvironmentFault(f"{shlex.join(argv)}: {error}; try again") from error
-    # a job that has ended already is no failure of its cancelling
-    if done.returncode and "Invalid job id" not in done.stderr:
-        raise EnvironmentFault(f"{shlex.join(argv)}: {done.stderr.strip()}; try again")
+    chosen = context.manifests(where, args.manifest, only=args.only, note=console.note)
+    if len(chosen) == 1:
+        return send_missing(where, chosen[0], args, console)
+    found = []
+    for manifest in chosen:
+        try:
+            found.append(send_missing(where, manifest, args, console))
+        except SpikegridError as error:
+            console.note(f"{manifest.name}: {error}")
+            found.append(error.exit_code)
+    return max(found)
 
 
 def _described(view: View, where: Place, options: Options) -> list[str]:
@@ -150,7 +112,7 @@ def send_missing(where: Place, manifest: Manifest, args: Namespace, console: Con
     context.check_data(where, view.items)
     options = Options(
         cluster=chosen,
-        max_parallel=args.max_parallel or where.site.profile(None).slots,
+        max_parallel=args.max_parallel or _slots(where, chosen),
         limit=args.limit,
         data=where.data,
         python=where.site.python,
@@ -168,8 +130,7 @@ def send_missing(where: Place, manifest: Manifest, args: Namespace, console: Con
         console.note(f"scheduler: {answer.message}; cells whose job is unknown wait")
     for line in codes.told(where.root, options.codes):
         console.note(line.strip())
-    if chosen == "slurm" and (before := sending.push_waiting(where.root, manifest.name, view.seen)):
-        console.note("\n".join(_pushed_lines(before)))
+    if (chosen == "slurm" or args.cluster == "auto") and _push_before(where, view, console):
         view = context.view(where, manifest, args, max_age=0.0, retry_failed=retry_failed)
     sent = sending.send(where.root, view.manifest, view.items, view.seen, where.site, options)
     view.save()
@@ -186,6 +147,20 @@ def send_missing(where: Place, manifest: Manifest, args: Namespace, console: Con
     follow = context.held_next(where, view, name) if held else command("status", name)
     console.data(f"next: {follow}")
     return 0
+
+
+def _slots(where: Place, cluster: Cluster) -> int | None:
+    """How many jobs this machine's queue runs at once; SLURM has `array_parallelism`."""
+    return None if cluster == "slurm" else where.site.profile(None).slots
+
+
+def _push_before(where: Place, view: View, console: Console) -> bool:
+    """Send what waits of earlier submissions, of others too where cells of this one hang on it."""
+    awaited = {item.cell.training_id for item in view.items if item.action == "held"}
+    before = sending.push_waiting(where.root, view.manifest.name, view.seen, awaited)
+    if before:
+        console.note("\n".join(_pushed_lines(before)))
+    return bool(before)
 
 
 def _pushed_lines(before: Mapping[int, Pushed]) -> list[str]:
@@ -212,7 +187,7 @@ def _held_text(sent: Sent, where: Place, view: View) -> str:
 
 def _release(where: Place, manifest: Manifest) -> int:
     """Let go on what is held of a manifest; how many holds that were."""
-    wanted = {cell.training_id for cell in manifest.cells}
+    wanted = {cell.training_id for cell in with_parents(manifest.cells)}
     return sum(
         holds.release(where.root.submission(submission.number), time.time())
         for submission in liveness.submissions(where.root, liveness.closed(where.root))

@@ -87,7 +87,7 @@ class _Watched:
 
     def _looked(self) -> list[View]:
         found = []
-        for manifest in context.manifests(self._where, self._args.manifest):
+        for manifest in context.manifests(self._where, self._args.manifest, only=self._args.only):
             view = context.view(self._where, manifest, self._args, max_age=STATUS_AGE_S)
             if self._where.root.path.exists():
                 view.save()

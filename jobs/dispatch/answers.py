@@ -7,6 +7,7 @@ also remembers how its jobs ended. Both are derived and may be deleted.
 import contextlib
 import os
 import re
+import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from jobs.dispatch import scheduler
 from jobs.dispatch.scheduler import Answer, Run, command
 from jobs.dispatch.slurm_text import JobAnswer, Limits, base_id
 from jobs.errors import CorruptFile
+from jobs.layout import RunRoot
 
 LIMITS_AGE_S = 3600.0
 """For so long the limits of a cluster are not asked again."""
@@ -27,14 +29,18 @@ _CONFIGURATIONS = ("/etc/slurm/slurm.conf", "/run/slurm/conf/slurm.conf")
 
 
 def shared(env: Mapping[str, str]) -> Path | None:
-    """Where this user's answers of this cluster lie, whatever the run root; None without a home.
-
-    Two clusters can share a home, so the folder's name says which one was asked; where no
-    configuration can be read, the host stands for it.
-    """
+    """Where this user's answers of this cluster lie, whatever the run root; None without a home."""
     home = env.get("XDG_CACHE_HOME") or (f"{env['HOME']}/.cache" if env.get("HOME") else "")
-    if not home:
-        return None
+    return Path(home) / "spikegrid" / origin(env) if home else None
+
+
+def origin(env: Mapping[str, str]) -> str:
+    """Which SLURM is asked in an environment, as a hash: two clusters can share a home.
+
+    That is what squeue stands for, with its configuration; where none can be read, the host stands
+    for it.
+    """
+    squeue = shutil.which("squeue", path=env.get("PATH")) or ""
     cluster = processes.host()
     for path in filter(None, (env.get("SLURM_CONF"), *_CONFIGURATIONS)):
         with contextlib.suppress(OSError):
@@ -44,7 +50,20 @@ def shared(env: Mapping[str, str]) -> Path | None:
             )
             cluster = "\n".join([path, *named])
             break
-    return Path(home) / "spikegrid" / identity.short_hash(cluster)
+    return identity.short_hash(f"{squeue}\n{cluster}")
+
+
+def cluster(folder: Path) -> str:
+    """Name of the cluster that sbatch sends to from here; empty if it is not known.
+
+    Args:
+        folder: cache folder of a run root, whose last answer may tell it.
+    """
+    common = shared(os.environ)
+    for last in (saved(folder), saved(common) if common else None):
+        if last is not None and last.origin == origin(os.environ) and last.limits.asked_at:
+            return last.limits.cluster
+    return scheduler.cluster()
 
 
 def cached(
@@ -59,7 +78,7 @@ def cached(
     """The saved answer if it is young and covers these ids, else a new one, which is saved.
 
     How a job ended is kept while somebody asks about it, since the controller forgets it after
-    some minutes and not every site has accounting. A reader who may not write the folder asks
+    some minutes and not every site has accounting. A reader of another user's run root asks
     nothing: squeue would tell of the reader's own jobs only.
 
     Args:
@@ -70,18 +89,21 @@ def cached(
         run: how commands are run.
         common: folder of the answers that all run roots of this user share (`shared`).
     """
+    here = origin(os.environ)
     before = saved(folder)
-    if before is not None and _young(before, now, max_age) and before.asked >= {*job_ids}:
-        return before
-    if not _may_write(folder):
+    own = before if before is not None and before.origin == here else None
+    if own is not None and _young(own, now, max_age) and own.asked >= {*job_ids}:
+        return own
+    if not sends(folder):
         message = "this run root is another user's: only its owner's commands ask the scheduler"
         return replace(before, message=message) if before else scheduler.silent(message, now, None)
     others = saved(common) if common else None
-    if others is not None and _young(others, now, max_age):
+    if others is not None and _young(others, now, max_age) and all(map(others.covers, job_ids)):
         answer = scheduler.complete(others, job_ids={*job_ids} - others.asked, run=run)
     else:
-        limits = _limits(now, before, others)
+        limits = _limits(now, own, others)
         answer = scheduler.ask(job_ids=job_ids, now=now, run=run, limits=limits)
+        answer = replace(answer, origin=here)
         if answer.reachable and common:
             _save(common, answer, parents=True)
     if not answer.reachable:
@@ -108,10 +130,25 @@ def _save(folder: Path, answer: Answer, *, parents: bool = False) -> None:
         files.replace(folder / _NAME, _encode(answer))
 
 
-def _may_write(folder: Path) -> bool:
-    """Whether the folder, or the first above it that exists, is this user's to write."""
+def sends(folder: Path) -> bool:
+    """Whether this user sends the jobs of a run root, and so can ask for them and write.
+
+    Administrators and members of a group may write where another user sends.
+
+    Args:
+        folder: cache folder of the run root.
+    """
     place = next(path for path in (folder, *folder.parents) if path.exists())
-    return os.access(place, os.W_OK)
+    try:
+        owner = RunRoot(folder.parent).submissions.stat().st_uid
+    except (FileNotFoundError, NotADirectoryError):
+        owner = os.getuid()  # nothing was sent yet
+    return owner == os.getuid() and os.access(place, os.W_OK)
+
+
+def keeps(folder: Path) -> bool:
+    """Whether there is a cache folder that this user keeps up to date."""
+    return folder.is_dir() and sends(folder)
 
 
 def _remembered(before: Answer, asked: Collection[str]) -> dict[str, JobAnswer]:
@@ -142,6 +179,7 @@ def _encode(answer: Answer) -> bytes:
         "source": answer.source,
         "message": answer.message,
         "asked": sorted(answer.asked),
+        "origin": answer.origin,
         "limits": asdict(answer.limits),
     }
     return files.dumps({**head, "jobs": rows})
@@ -158,4 +196,5 @@ def _decode(data: dict[str, Any]) -> Answer:
         limits=Limits(**data["limits"]),
         message=data["message"],
         asked=frozenset(data["asked"]),
+        origin=data.get("origin", ""),
     )

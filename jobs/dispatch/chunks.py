@@ -46,6 +46,7 @@ class Try:
         words: sbatch's own, with the refusal.
         job_id: of the array.
         sent: unix time at which sbatch had answered.
+        cluster: name of the one that it sends to; empty if it is not known.
     """
 
     number: int
@@ -58,6 +59,7 @@ class Try:
     words: str = ""
     job_id: str | None = None
     sent: float = 0.0
+    cluster: str = ""
 
     @property
     def over(self) -> bool:
@@ -79,6 +81,7 @@ class Chunk:
         last: the newest of them; None if it sent a part, or if there was none.
         size: tasks that the next try should send at most.
         limited: a try met a limit on queued jobs.
+        cluster: name of the one that the last try sent to, or was to; empty if it is not known.
     """
 
     number: int
@@ -92,6 +95,26 @@ class Chunk:
     last: Try | None = None
     size: int | None = None
     limited: bool = False
+    cluster: str = ""
+
+    def told_by(self, answer: Answer | None) -> bool:
+        """Whether an answer tells of the chunk's job: its cluster gave it, after sbatch returned.
+
+        Clocks of different machines cannot show that alone, so the question must have been about
+        the job, unless the controller named it anyway.
+        """
+        return (
+            self.job_id is not None
+            and answer is not None
+            and answer.reachable
+            and answer.asked_at > self.sent
+            and answer.covers(self.job_id)
+            and self.is_of(answer)
+        )
+
+    def is_of(self, answer: Answer) -> bool:
+        """Whether an answer comes from the chunk's cluster, as far as both are known."""
+        return not self.cluster or answer.limits.cluster in {"", self.cluster}
 
     @property
     def why(self) -> str:
@@ -149,6 +172,7 @@ def _try(
         words=refused.get("words", ""),
         job_id=sent.get("job_id"),
         sent=sent.get("at", 0.0),
+        cluster=intent.get("cluster", ""),
     )
 
 
@@ -168,6 +192,7 @@ def _parts(
                 sent=one.sent,
                 tries=len(tries),
                 limited=limited,
+                cluster=one.cluster,
             )
     left = tuple(t for t in tasks if t not in gone and t not in skipped) if gone else tasks
     if not left:
@@ -183,6 +208,7 @@ def _parts(
         last=last,
         size=next_size(tries),
         limited=limited,
+        cluster=last.cluster if last else "",
     )
 
 
@@ -202,7 +228,13 @@ def next_size(tries: Sequence[Try]) -> int | None:
 
 
 def intend(
-    paths: SubmissionFiles, chunk: int, at: float, *, number: int = 0, tasks: Sequence[int] = ()
+    paths: SubmissionFiles,
+    chunk: int,
+    at: float,
+    *,
+    number: int = 0,
+    tasks: Sequence[int] = (),
+    cluster: str = "",
 ) -> bool:
     """Say that a chunk is about to be sent; False if somebody said so before.
 
@@ -212,8 +244,9 @@ def intend(
         at: unix time.
         number: of the try.
         tasks: that it sends.
+        cluster: name of the one that it sends to, if that is known.
     """
-    line = {"at": at, "tasks": [*tasks], **processes.this().data()}
+    line = {"at": at, "tasks": [*tasks], "cluster": cluster, **processes.this().data()}
     return files.create(paths.intent(chunk, number), files.dumps(line))
 
 
@@ -277,6 +310,8 @@ def namesakes(name: str, decided: float, answer: Answer, recorded: Collection[st
 def unheard_of(chunk: Chunk, answer: Answer, recorded: Collection[str]) -> bool:
     """Whether the controller certainly has no job of the last try of a chunk."""
     if chunk.last is None or chunk.last.decided is None or not answer.reachable:
+        return False
+    if not chunk.is_of(answer):
         return False
     decided = chunk.last.decided
     late = answer.asked_at - decided >= DOUBT_S

@@ -1,7 +1,7 @@
 """Other submissions of the same cells: what they took first, and what of them waits to be sent."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 from jobs.dispatch import holds, ledger, liveness, queueing
 from jobs.dispatch.ledger import Submission
@@ -25,14 +25,26 @@ def taken_meanwhile(
 
 
 def waiting(
-    root: RunRoot, manifest: str, seen: Sequence[Submission], answer: Answer
+    root: RunRoot,
+    manifest: str,
+    seen: Sequence[Submission],
+    answer: Answer,
+    awaited: Set[str] = frozenset(),
 ) -> Iterator[int]:
     """Numbers of the submissions of a manifest that still have something to send, oldest first.
 
     What their launchers could not put on record is found out before.
+
+    Args:
+        root: the run root.
+        manifest: its name.
+        seen: submissions that are not over.
+        answer: the scheduler's.
+        awaited: trainings for whose sake submissions of other manifests count as well.
     """
     for before in seen:
-        if before.manifest != manifest or before.cluster != "slurm":
+        asked = before.manifest == manifest or not awaited.isdisjoint(before.cells)
+        if not asked or before.cluster != "slurm":
             continue
         if holds.in_force(root.submission(before.number)):
             continue  # its tasks would only skip themselves

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from jobs import files, identity, processes
 from jobs.dispatch import chunks
 from jobs.dispatch.chunks import Chunk
-from jobs.errors import CorruptFile
+from jobs.errors import CorruptFile, EnvironmentFault
 from jobs.layout import RunRoot, SubmissionFiles
 from jobs.planning.request import JobRequest, Task
 from jobs.processes import Process
@@ -29,6 +29,8 @@ have been sent by somebody who died before putting that on record."""
 
 STALE_INTENT_S = 600.0
 """Age at which the intent of another host's launcher no longer counts as live."""
+
+_ABSENT = (FileNotFoundError, NotADirectoryError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,9 +119,14 @@ def numbers(root: RunRoot) -> list[int]:
     """Numbers of all submissions, ascending."""
     try:
         found = os.listdir(root.submissions)
-    except (FileNotFoundError, NotADirectoryError):
+    except _ABSENT:
         return []
     return sorted(int(name) for name in found if re.fullmatch(r"\d{6,}", name))
+
+
+def closed(root: RunRoot) -> frozenset[int]:
+    """Numbers of submissions that are known to hold nothing any more."""
+    return frozenset(next(files.read_lines(root.closed), {}).get("closed", ()))
 
 
 def job_prefix(root: RunRoot) -> str:
@@ -144,7 +151,12 @@ def publish(
         tasks: what to run.
         request: from the submission's number to its job requests, whose names hold it.
         hold: content of a hold that it is born with (`jobs.dispatch.holds`).
+
+    Raises:
+        CorruptFile: one that cannot be read may hold the same cells.
     """
+    for other in set(numbers(root)) - closed(root):
+        read(root, other)
     root.submissions.mkdir(parents=True, exist_ok=True)
     building = SubmissionFiles(root.submissions / f"{files.TEMPORARY}{secrets.token_hex(6)}")
     building.skipped.mkdir(parents=True)
@@ -198,6 +210,7 @@ def read(root: RunRoot, number: int) -> Submission:
 
     Raises:
         CorruptFile: if its files are not those of a submission.
+        EnvironmentFault: if the filesystem does not show them now.
     """
     paths = root.submission(number)
     try:
@@ -216,8 +229,14 @@ def read(root: RunRoot, number: int) -> Submission:
             skipped=skipped,
             local=_local(paths),
         )
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise CorruptFile(f"{paths.folder}: not a submission ({error!r}); move it away") from error
+    except (*_ABSENT, CorruptFile, KeyError, TypeError, ValueError) as error:
+        why = "plan.json does not parse" if isinstance(error, CorruptFile) else repr(error)
+        raise CorruptFile(f"{paths.folder}: not a submission ({why}); move it away") from error
+    except OSError as error:
+        raise EnvironmentFault(
+            f"{error.filename or paths.folder}: cannot be read ({error.strerror}), "
+            "so nobody knows what its jobs hold; try again"
+        ) from error
 
 
 def _cancelled(paths: SubmissionFiles, chunks: Sequence[dict[str, Any]]) -> frozenset[int]:

@@ -23,11 +23,16 @@ SETTLED_S = 120.0
 """Longest that a listing of a network filesystem may lag, twice over."""
 _OVER = frozenset({"completed", "failed", "out_of_memory", "cancelled", "fenced"})
 """Ends after which the job that made the attempt does not try the cell again, unless it may mend."""
+_AWAY = "of another machine; if that is gone, cancel it to take it over"
 _NONE: Mapping[int, Sequence[Hold]] = MappingProxyType({})
 
 
 def submissions(root: RunRoot, closed: frozenset[int] = frozenset()) -> list[Submission]:
-    """All submissions but those known to be over, oldest first; unreadable ones are passed over."""
+    """All submissions but those known to be over, oldest first; corrupt ones are passed over.
+
+    Raises:
+        EnvironmentFault: the filesystem does not show one of them now.
+    """
     found = []
     for number in ledger.numbers(root):
         if number not in closed:
@@ -57,6 +62,8 @@ def live(
     holders: dict[str, Live] = {}
     for submission in found:
         states = _task_states(submission, answer, now)
+        for task in submission.skipped.keys() - submission.local.keys() - _back(submission, known):
+            states.pop(task, None)
         ending = _ending(submission)
         holds = held.get(submission.number, ())
         for key, task in submission.cells.items():
@@ -88,6 +95,17 @@ def _held_state(
     return state
 
 
+def _back(submission: Submission, known: Mapping[str, Progress]) -> set[int]:
+    """Tasks that skipped themselves, were started again by SLURM and have claimed a cell."""
+    skipped = {key: t for key, t in submission.cells.items() if t in submission.skipped}
+    return {
+        task
+        for key, task in skipped.items()
+        for last in (known[key].attempts[-1:] if key in known else ())
+        if last.state is None and (last.submission, last.task) == (submission.number, task)
+    }
+
+
 def _ending(submission: Submission) -> frozenset[int]:
     """Local tasks that ended, of which the queue has not said yet whether it starts them again."""
     if submission.cluster != "local":
@@ -114,7 +132,8 @@ def _cell_state(
         return waits if again else None
     if job.state == "held":
         return None if exhausted(tried) and job.otherwise is None else job
-    if not mine and known and _let_go(known.buried, (submission.number, task)):
+    leaves = job.state == "running"  # one that waits was started again, and runs the cell anew
+    if not mine and leaves and known and _let_go(known.buried, (submission.number, task)):
         return None
     if not mine:
         return replace(job, state="pending") if job.state == "running" else job
@@ -133,11 +152,12 @@ def may_mend(last: Attempt) -> bool:
 
 
 def _task_states(submission: Submission, answer: Answer | None, now: float) -> dict[int, Live]:
-    """The live tasks of a submission."""
+    """The live tasks of a submission, also those that skipped themselves and did not leave yet."""
     found: dict[int, Live] = {}
     for chunk in submission.chunks:
         for position, task in enumerate(chunk.tasks):
-            if task in submission.skipped and task not in submission.local:
+            sent = chunk.job_id is not None or task in submission.local
+            if task in submission.skipped and not sent:
                 continue
             state = _task_state(submission, chunk, position, answer, now)
             if state is not None:
@@ -167,23 +187,27 @@ def _local_state(submission: Submission, chunk: Chunk, task: int) -> Live | None
         waits = waits or processes.alive(submission.launcher) is not False
         if task in submission.cancelled or not waits:
             return None
-        return Live(state="queued", job=f"submission {submission.number}")
+        why = _AWAY if processes.alive(submission.launcher) is None else ""
+        return Live(state="queued", job=f"submission {submission.number}", why=why)
     if started.ended:
         return None
     match processes.alive(started.process):
         case True:
             job = f"pid {started.process.pid}"
             return Live(state="running", job=job, nodes=started.process.host)
+        case None if task in submission.cancelled:
+            return None  # nobody else can say whether that machine is still there
         case None:
-            return Live(state="unknown", job=f"on {started.process.host}")
+            return Live(state="unknown", job=f"on {started.process.host}", why=_AWAY)
         case False:
             return None
 
 
 def _slurm_state(chunk: Chunk, job: str, answer: Answer | None) -> Live | None:
-    # an answer from before sbatch returned cannot know the job
-    if answer is None or not answer.reachable or answer.asked_at <= chunk.sent:
-        return Live(state="unknown", job=f"job {job}")
+    if answer is None or not chunk.told_by(answer):
+        other = answer is not None and not chunk.is_of(answer)
+        why = f"of cluster {chunk.cluster}, which was not asked" if other else ""
+        return Live(state="unknown", job=f"job {job}", why=why)
     told = answer.lookup(job, chunk.name)
     if told is None or not told.live:
         return None
@@ -259,9 +283,7 @@ def ended(job: JobAnswer) -> tuple[EndState, str]:
             return "lost", reason
 
 
-def closed(root: RunRoot) -> frozenset[int]:
-    """Numbers of submissions that are known to hold nothing any more."""
-    return frozenset(next(files.read_lines(root.closed), {}).get("closed", ()))
+closed = ledger.closed
 
 
 def settled(root: RunRoot, now: float) -> frozenset[int]:

@@ -20,7 +20,7 @@ from jobs import attempts, identity, processes
 from jobs.dispatch import holds, ledger, retry, unclaimed
 from jobs.dispatch.ledger import LocalTask, Submission
 from jobs.dispatch.snapshot import CHECKOUT
-from jobs.errors import CorruptFile, SpikegridError
+from jobs.errors import CorruptFile, EnvironmentFault, SpikegridError
 from jobs.expand.blocks import Resources
 from jobs.identity import restore_as
 from jobs.layout import RunRoot
@@ -310,6 +310,8 @@ def open_submissions(root: RunRoot, closed: set[int]) -> list[Submission]:
                 sys.stderr.write(f"passed over: {error}\n")
                 closed.add(number)
                 continue
+            except EnvironmentFault:
+                continue  # the next look may find it
             if submission.cluster == "local" and submission.launcher.host == processes.host():
                 found.append(submission)
             else:

@@ -13,6 +13,7 @@ from jobs.dispatch import codes, holds, ledger, sending, site
 from jobs.dispatch.ledger import Submission
 from jobs.dispatch.scheduler import Answer
 from jobs.dispatch.sending import Options, Sent
+from jobs.errors import CorruptFile
 from jobs.layout import RunRoot, SubmissionFiles
 from jobs.planning import finding, situation
 from jobs.planning.index import Index
@@ -110,20 +111,23 @@ def _taken(submission: Submission, answer: Answer) -> frozenset[str]:
 
 def _own(root: RunRoot, submission: Submission) -> frozenset[str]:
     """Trainings that nobody cancelled here, and that no later submission has taken over."""
-    later = {
-        key
-        for number in ledger.numbers(root)
-        if number > submission.number
-        for key in ledger.read(root, number).cells
-    }
+    later: set[str] = set()
+    for number in ledger.numbers(root):
+        if number > submission.number:
+            try:
+                later |= ledger.read(root, number).cells.keys()
+            except CorruptFile:
+                # one that is not over may hold anything
+                if number not in ledger.closed(root):
+                    raise
     mine = (key for key, task in submission.cells.items() if task not in submission.cancelled)
     return frozenset(mine) - later
 
 
 def _turn(paths: SubmissionFiles, now: float) -> bool:
-    """Whether nobody looked a moment ago."""
+    """Whether nobody looked a moment ago, as far as the filesystem's clock can be trusted."""
     try:
-        recent = now - paths.onward.stat().st_mtime < PAUSE_S
+        recent = abs(now - paths.onward.stat().st_mtime) < PAUSE_S
     except FileNotFoundError:
         recent = False
     if not recent:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs import attempts
-from jobs.dispatch import chunks, holds, ledger, scheduler
+from jobs.dispatch import answers, chunks, holds, ledger, scheduler
 from jobs.dispatch.chunks import Chunk
 from jobs.dispatch.ledger import Submission
 from jobs.dispatch.scheduler import Answer
@@ -83,10 +83,11 @@ def push(root: RunRoot, number: int, send: Send, *, alone: bool) -> Pushed:
     """
     ids: list[str] = []
     paths = root.submission(number)
+    cluster = answers.cluster(root.cache)
     while True:
         submission = ledger.read(root, number)
         chunk = first_waiting(submission, time.time())
-        array = _begun(paths, submission, chunk) if chunk else None
+        array = _begun(paths, submission, chunk, cluster) if chunk else None
         if array is None:
             return Pushed(job_ids=tuple(ids))
         try:
@@ -147,7 +148,9 @@ def _awaited(submission: Submission, chunk: Chunk) -> list[int]:
     return found
 
 
-def _begun(paths: SubmissionFiles, submission: Submission, chunk: Chunk) -> Array | None:
+def _begun(
+    paths: SubmissionFiles, submission: Submission, chunk: Chunk, cluster: str
+) -> Array | None:
     """Begin a try; None if somebody else was faster."""
     last = chunk.last
     now = time.time()
@@ -159,7 +162,9 @@ def _begun(paths: SubmissionFiles, submission: Submission, chunk: Chunk) -> Arra
     ):
         return None
     tasks = tuple(submission.unsent(chunk)[: chunk.size])
-    if not chunks.intend(paths, chunk.number, now, number=chunk.tries, tasks=tasks):
+    if not chunks.intend(
+        paths, chunk.number, now, number=chunk.tries, tasks=tasks, cluster=cluster
+    ):
         return None
     planned = _planned(submission, chunk)
     parents = _awaited(submission, chunk)
@@ -249,10 +254,11 @@ def _claimed(root: RunRoot, submission: Submission, tasks: Collection[int]) -> l
 def twin(submission: Submission, task: int, job_id: str) -> str:
     """The job on record for a task, if another job runs it too; else nothing.
 
-    An sbatch that was given up as unheard of may have reached the controller all the same.
+    An sbatch that was given up as unheard of may have reached the controller all the same, and may
+    have been put on record since. Of several on record the first one runs.
     """
     ids = [c.job_id for c in submission.chunks if c.job_id and task in c.tasks]
-    return "" if not ids or base_id(job_id) in ids else ids[0]
+    return "" if not ids or base_id(job_id) == ids[0] else ids[0]
 
 
 def go_on(paths: SubmissionFiles, task: int, job_id: str, send: Send) -> None:

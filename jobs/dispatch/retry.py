@@ -34,12 +34,10 @@ def tried(root: RunRoot, training_id: str) -> list[Attempt]:
 def spent(root: RunRoot, training_id: str, submission: int) -> str:
     """Why a task of a submission gives a cell up, or nothing.
 
-    SLURM may requeue a job as often as nodes fail, so the task looks itself. A cell that was given
-    up before its submission was sent on purpose: it has a budget of its own then.
+    SLURM may requeue a job as often as nodes fail, so the task looks itself.
     """
     found = [_explained(root, one) for one in tried(root, training_id)]
-    before = [one for one in found if one.submission < submission]
-    return exhausted(found[len(before) :] if exhausted(before) else found)
+    return exhausted(found, submission)
 
 
 def _explained(root: RunRoot, one: Attempt) -> Attempt:

@@ -73,6 +73,7 @@ class Answer:
         limits: of the cluster.
         message: what went wrong, for people; empty if nothing did.
         asked: ids of jobs and arrays that the question was about.
+        origin: which SLURM was asked (`jobs.dispatch.answers.origin`).
     """
 
     asked_at: float
@@ -82,6 +83,11 @@ class Answer:
     limits: Limits
     message: str = ""
     asked: frozenset[str] = field(default=frozenset(), repr=False)
+    origin: str = ""
+
+    def covers(self, job_id: str) -> bool:
+        """Whether it was asked after the sbatch that made a job or an array, whatever clocks say."""
+        return job_id in self.asked or job_id in self.jobs or job_id in self._tasks
 
     def lookup(self, job_id: str, name: str | None = None) -> JobAnswer | None:
         """What is known of a job; None for another job that has its id now.
@@ -203,6 +209,12 @@ def ask(
     limits = _limits(run, now) if limits is None else limits
     answer = Answer(now, reachable=True, source=("squeue",), jobs=jobs, limits=limits)
     return complete(answer, job_ids=job_ids, names=names, run=run)
+
+
+def cluster(run: Run = command) -> str:
+    """Name of the cluster that sbatch sends to from here; empty if SLURM does not tell."""
+    reply = run(CONFIG)
+    return parse_limits(reply.out, 0.0).cluster if reply.code == 0 else ""
 
 
 def complete(

@@ -7,7 +7,7 @@ import errno
 import itertools
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -182,6 +182,7 @@ def send(
     header = {
         "manifest": manifest.name,
         "source": options.source or str(Path(manifest.source).resolve()),
+        "folder": str(Path.cwd()),
         "cluster": options.cluster,
         "at": time.time(),
         "code": snapshot.take(root),
@@ -255,13 +256,25 @@ def _alone(answer: Answer | None) -> bool:
     return answer is not None and answer.reachable and not any(j.live for j in answer.jobs.values())
 
 
-def push_waiting(root: RunRoot, manifest: str, seen: Situation) -> dict[int, Pushed]:
-    """Send first what waits of earlier submissions of a manifest, by submission."""
+def push_waiting(
+    root: RunRoot, manifest: str, seen: Situation, awaited: Set[str] = frozenset()
+) -> dict[int, Pushed]:
+    """Send first what waits of earlier submissions.
+
+    Args:
+        root: the run root.
+        manifest: whose submissions.
+        seen: how everything stands.
+        awaited: trainings for whose sake those of other manifests are sent, too.
+
+    Returns:
+        What became of each submission, by number.
+    """
     answer = seen.answer
     if answer is None or not answer.reachable:
         return {}
     done: dict[int, Pushed] = {}
-    for before in earlier.waiting(root, manifest, seen.found, answer):
+    for before in earlier.waiting(root, manifest, seen.found, answer, awaited):
         try:
             done[before] = _push(root, before, alone=_alone(answer) and not done)
         except Refused as error:

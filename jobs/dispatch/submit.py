@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,10 @@ def _send_the_rest(paths: SubmissionFiles, task: int, job: str) -> None:
 
     try:
         queueing.go_on(paths, task, job, send_slurm)
-        onward.send_due(paths, time.time())
+        # the user's own files are named from there
+        folder = files.read_json(paths.plan).get("folder", "")
+        with chdir(folder if os.path.isdir(folder) else "."):  # noqa: PTH112 - "" is no folder
+            onward.send_due(paths, time.time())
     except Exception as error:
         words = " · ".join(str(error).splitlines())
         sys.stderr.write(f"what is left of {paths.folder} was not sent: {words}\n")

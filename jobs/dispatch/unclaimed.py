@@ -19,6 +19,7 @@ from jobs.dispatch.ledger import Submission
 from jobs.dispatch.scheduler import Answer, JobAnswer
 from jobs.layout import RunRoot, SubmissionFiles
 from jobs.planning.plan import Progress
+from jobs.upkeep import tombstones
 
 SCHEMA_VERSION = 1
 _SHARED = ("state", "reason", "signature", "deterministic", "tail")
@@ -66,7 +67,7 @@ def noticed(
     cells = _silent(submission, {death.task for death in read(paths)}, tried)
     found = []
     for chunk in submission.chunks if cells else ():
-        if chunk.job_id is None or answer.asked_at <= chunk.sent:
+        if not chunk.told_by(answer):
             continue
         for position, task in enumerate(chunk.tasks):
             told = answer.lookup(chunk.position_job(position), chunk.name)
@@ -200,17 +201,26 @@ def counted(
         return () if key in wanted else None
 
     fresh = {one.number: noticed(root, one, answer, tried) for one in found}
+    deaths = [
+        (number, death)
+        for number in sorted({*fresh, *liveness.deadly(root)})
+        for death in [*read(root.submission(number)), *fresh.get(number, [])]
+        if not _undone(root.submission(number), death)
+    ]
+    dead = {key for _, death in deaths for key in death.cells if key in wanted}
+    graves = tombstones.graves(root) if dead else {}
+    before = {key: tombstones.submitted(root, graves[key]) for key in dead & graves.keys()}
     result = dict(known)
-    for number in sorted({*fresh, *liveness.deadly(root)}):
-        paths = root.submission(number)
-        for death in [*read(paths), *fresh.get(number, [])]:
-            # the exit code told nothing yet while the listing of skipped tasks lagged
-            if death.deterministic and (paths.skipped / f"{death.task}.json").exists():
-                continue
-            for key in death.cells:
-                if key in wanted:
-                    result[key] = _with(result.get(key, Progress()), death, number)
+    for number, death in deaths:
+        for key in death.cells:
+            if key in dead and number > before.get(key, 0):
+                result[key] = _with(result.get(key, Progress()), death, number)
     return Count(known=result, fresh={n: deaths for n, deaths in fresh.items() if deaths})
+
+
+def _undone(paths: SubmissionFiles, death: Death) -> bool:
+    """Whether the listing of skipped tasks lagged when an exit code told nothing."""
+    return death.deterministic and (paths.skipped / f"{death.task}.json").exists()
 
 
 def _with(known: Progress, death: Death, submission: int) -> Progress:

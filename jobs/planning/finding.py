@@ -3,7 +3,7 @@
 import contextlib
 import difflib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,9 +50,15 @@ def place(root: str | None, data: str | None, site: Site, env: Mapping[str, str]
 
 def _absolute(name: str) -> Path:
     try:
-        return Path(name).expanduser().absolute()
+        found = Path(name).expanduser().absolute()
     except RuntimeError as error:
         raise UsageError(f"{name}: {error}") from error
+    if not str(found).isprintable():  # what follows a line break would run in the batch script
+        raise UsageError(
+            f"{str(found)!r}: line breaks and other control characters are refused in the paths "
+            "of run roots and data; rename the folder"
+        )
+    return found
 
 
 def manifest(name: str, root: RunRoot | None = None, *, recalled: bool = False) -> Manifest:
@@ -83,22 +89,59 @@ def manifest(name: str, root: RunRoot | None = None, *, recalled: bool = False) 
     raise UsageError(f"{name}: no such manifest (a path, or one of {listed}){meant(name, known)}")
 
 
-def submitted(root: RunRoot, *, every: bool = False) -> list[Manifest]:
+def submitted(
+    root: RunRoot,
+    *,
+    every: bool = False,
+    name: str | None = None,
+    note: Callable[[str], None] | None = None,
+) -> list[Manifest]:
     """The manifests of all submissions, newest first; those that cannot be read are passed over.
 
     Args:
         root: the run root.
         every: also older versions of a manifest, and others of the same name.
+        name: those of this name alone.
+        note: is told what is passed over, and why, once for each name.
     """
     found: dict[str, Manifest] = {}
+    passed: set[str] = set()
     for number in reversed(ledger.numbers(root)):
-        with contextlib.suppress(CorruptFile, UsageError, OSError):
-            path = root.submission(number).manifest
-            name = ledger.read(root, number).manifest
-            key = path.read_text() if every else name
+        path = root.submission(number).manifest
+        named = path.parent.name
+        try:
+            named = ledger.read(root, number).manifest
+            if name is not None and named != name:
+                continue
+            key = path.read_text() if every else named
             if key not in found:
                 found[key] = _read(path, root, recalled=True)
+        except (CorruptFile, UsageError, OSError) as error:
+            if note is not None and named not in passed:
+                why = str(error).partition("\n")[0]
+                note(f"submission {number} ({named}): passed over: {why}")
+            passed.add(named)
     return list(found.values())
+
+
+def having(found: Sequence[Manifest], filters: str | None) -> list[Manifest]:
+    """Those of some manifests that have a cell which `only` chooses.
+
+    Raises:
+        UsageError: a filter is none, or none of them has one.
+    """
+    kept: list[Manifest] = []
+    refused: list[UsageError] = []
+    for one in found:
+        try:
+            only(one.cells, filters)
+        except UsageError as error:
+            refused.append(error)
+        else:
+            kept.append(one)
+    if refused and not kept:
+        raise refused[0]
+    return kept
 
 
 def shipped() -> list[Manifest]:

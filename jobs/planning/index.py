@@ -11,7 +11,6 @@ written whole. What was learned since follows line by line, each with the start 
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -19,6 +18,7 @@ from typing import Any
 
 from jobs import files
 from jobs.attempts import Attempt
+from jobs.dispatch import answers
 from jobs.layout import RunRoot
 
 TICK_NS = 2_000_000_000
@@ -123,7 +123,7 @@ class Index:
 
     def save(self) -> None:
         """Add what was learned; written whole when a third of it is outdated."""
-        if not (self.changed or self._moved) or not os.access(self.root.cache, os.W_OK):
+        if not (self.changed or self._moved) or not answers.keeps(self.root.cache):
             return  # a reader of another user's run root only looks
         base, lines = b"", 0
         with contextlib.suppress(FileNotFoundError), self.root.index.open("rb") as file:

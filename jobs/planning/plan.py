@@ -314,6 +314,17 @@ class _Budget:
     fatal: str = ""
     last: str = ""
 
+    @property
+    def over(self) -> str:
+        """Why nothing is tried again, or nothing."""
+        if self.fatal:
+            return f"{self.fatal}; the same error would come again"
+        if self.failures >= FAILURES:
+            return f"{self.failures} failures, last: {self.last}"
+        if self.free >= FREE_RETRIES:
+            return f"interrupted {self.free} times"
+        return ""
+
 
 def _is_free(attempt: Attempt) -> bool:
     """Whether an end is nobody's fault and cost no work."""
@@ -321,9 +332,14 @@ def _is_free(attempt: Attempt) -> bool:
     return interrupted and (attempt.advanced or not attempt.claimed)
 
 
-def _used(attempts: Sequence[Attempt]) -> _Budget:
+def _used(attempts: Sequence[Attempt], submission: int = 0) -> _Budget:
+    """What attempts used up; who sends again what was given up gives it a new budget."""
     used = _Budget()
+    newest = 0
     for attempt in attempts:
+        if attempt.submission > newest:
+            newest = attempt.submission
+            used = _Budget() if used.over else used
         state = attempt.state or "lost"
         if state == "completed":
             used = _Budget()
@@ -338,7 +354,7 @@ def _used(attempts: Sequence[Attempt]) -> _Budget:
             used.free += 1
         else:
             used.failures += 1
-    return used
+    return _Budget() if submission > newest and used.over else used
 
 
 def _tally(attempts: Sequence[Attempt]) -> str:
@@ -352,18 +368,16 @@ def _tally(attempts: Sequence[Attempt]) -> str:
     return f"{state} ({used.failures} of {FAILURES})" if used.failures else state
 
 
-def exhausted(attempts: Sequence[Attempt]) -> str:
+def exhausted(attempts: Sequence[Attempt], submission: int = 0) -> str:
     """Why a cell is given up, or nothing.
 
-    What came before a mended error, or before work that was finished, no longer counts.
+    What came before a mended error, or before work that was finished, no longer counts; nor what
+    came before the submission of a cell that had been given up, since that was on purpose.
+
+    Args:
+        attempts: at the cell, ascending.
+        submission: that wants to try next, if it is known.
     """
     if all(attempt.state == "completed" for attempt in attempts):
         return ""  # ten thousand times in a large study
-    used = _used(attempts)
-    if used.fatal:
-        return f"{used.fatal}; the same error would come again"
-    if used.failures >= FAILURES:
-        return f"{used.failures} failures, last: {used.last}"
-    if used.free >= FREE_RETRIES:
-        return f"interrupted {used.free} times"
-    return ""
+    return _used(attempts, submission).over

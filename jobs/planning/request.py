@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jobs import identity
@@ -81,8 +82,26 @@ def work_order(cell: Cell, rows: Iterable[str]) -> dict[str, Any]:
         "evaluation": _plain(cell.evaluation, [cell.evaluation]),
         "attacks": _attacks(cell, keys),
         "stages": _stages(cell, keys) if cell.stages else [],
-        "files": dict(cell.files),
+        # ranks work in the snapshot of the code, so a path of the user's must not be relative
+        "files": {sha256: str(Path(path).absolute()) for sha256, path in cell.files},
     }
+
+
+def files_read(cell: Cell, rows: Iterable[str], *, trains: bool) -> list[str]:
+    """Paths, as the manifest names them, of own files that the job of a cell reads.
+
+    Args:
+        cell: what is sent.
+        rows: keys of the rows and stages that are missing.
+        trains: it is not trained yet.
+    """
+    if not cell.files:
+        return []
+    order = work_order(cell, rows)
+    named = [one["attack"].get("source") for one in order["attacks"]]
+    if trains:
+        named += [order["spec"]["start"], order["spec"].get("nds")]
+    return [path for sha256, path in cell.files if f"sha256:{sha256}" in named]
 
 
 def parents(spec: Mapping[str, Any]) -> list[tuple[str, str | None]]:

@@ -76,7 +76,7 @@ def look(
     holders = liveness.live(found, dead.known, answer, now, held)
     known = liveness.explained(root, dead.known, holders, answer)
     # a reader of another user's run root only looks
-    if max_age is not None and os.access(root.cache, os.W_OK):
+    if max_age is not None and answers.keeps(root.cache):
         over = liveness.over(found, answer, now, held)
         unclaimed.save(root, dead.fresh, over, answer)
         liveness.close(root, over, answer, now)

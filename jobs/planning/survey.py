@@ -53,13 +53,17 @@ def progress(
             stages = staged.setdefault(cell.training_id, {})
             stages |= dict.fromkeys(cell.wanted[len(cell.rows) :])
     unknown = []
+    done = {key: _stages(root.cell(key), staged[key]) for key in staged.keys() & present.keys()}
     for key, rows_wanted in wanted.items():
         folder = present.get(key)
         if folder is None:
             continue
         entry = index.entries.get(key)
         settled = unsettled is not None and key not in unsettled
-        if entry is not None and _stands(folder, entry, rows_wanted, settled=settled):
+        # a cell that lacks a stage may be tried again without a new record
+        absent = staged[key].keys() - done[key] if key in done else ()
+        needed = (*rows_wanted, *absent) if absent else rows_wanted
+        if entry is not None and _stands(folder, entry, needed, settled=settled):
             found[key] = Progress(
                 trained=entry.trained,
                 rows=row_keys(entry.rows),
@@ -71,12 +75,16 @@ def progress(
             unknown.append((folder, key, entry or Entry(), marks))
     found |= _looked(unknown, index)
     index.checked |= found.keys() & (unsettled or set())
-    for key in staged.keys() & found.keys():
-        done = {s for s in staged[key] if root.cell(key).stage(s.removesuffix("@stage")).exists()}
-        found[key] = replace(found[key], rows=found[key].rows | done)
+    for key in done.keys() & found.keys():
+        found[key] = replace(found[key], rows=found[key].rows | done[key])
     for key in graves.keys() & found.keys():
         found[key] = _without_invalid(root, found[key], graves[key])
     return found
+
+
+def _stages(cell: CellFiles, keys: Iterable[str]) -> set[str]:
+    """Those of some stages that are done."""
+    return {key for key in keys if cell.stage(key.removesuffix("@stage")).exists()}
 
 
 def _without_invalid(root: RunRoot, known: Progress, grave: Grave) -> Progress:

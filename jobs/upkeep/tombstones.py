@@ -8,6 +8,7 @@ command or job that writes moves the rest. Nothing is deleted.
 A training's tombstone bears an attempt number of its own, which fences whatever might still write.
 """
 
+import contextlib
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import attempts, files, records
+from jobs.dispatch import ledger
 from jobs.errors import CorruptFile
 from jobs.layout import CellFiles, RunRoot
 from jobs.planning import request
@@ -119,6 +121,12 @@ def reason(root: RunRoot, grave: Grave) -> str:
     return str(story(root, whole[-1]).get("reason", "")) if whole else ""
 
 
+def submitted(root: RunRoot, grave: Grave) -> int:
+    """The newest submission when a training was invalidated last; 0 if that is not known."""
+    whole = [stone for stone in grave.stones if stone.attack_id is None]
+    return int(story(root, whole[-1]).get("submission", 0)) if whole else 0
+
+
 def kept(cell: CellFiles) -> set[str]:
     """Names in a cell's folder that stay, whatever becomes of the training."""
     return {path.name for path in (cell.spec, cell.attempts, cell.invalidated)}
@@ -146,6 +154,7 @@ def invalidate(
     root.invalidated.mkdir(exist_ok=True)
     cell, number = root.cell(training_id), 0
     about = {"training_id": training_id, "attack_id": attack_id, **_lost(cell, attack_id)}
+    about["submission"] = (ledger.numbers(root) or [0])[-1]
     while True:
         number = attempts.take(cell) if attack_id is None else number + 1
         stone = Tombstone(training_id=training_id, attack_id=attack_id, number=number)
@@ -235,16 +244,43 @@ def _lost(cell: CellFiles, attack_id: str | None) -> dict[str, Any]:
 def descendants(root: RunRoot, training_id: str) -> list[str]:
     """Trainings that were made from this one, or from its descendants; the youngest first.
 
-    Those of which nothing is on disk are left out.
+    Those of which nothing is on disk are left out, unless somebody may be at them now.
     """
     children: dict[str, list[str]] = {}
     for path in root.cells.glob("*/*"):
         spec = next(files.read_lines(root.cell(path.name).spec), {})
         for parent, _ in request.parents({"start": None, **spec}):
             children.setdefault(parent, []).append(path.name)
-    found: list[str] = []
     queue = [training_id]
     for key in queue:
         queue += [child for child in children.get(key, []) if child not in queue]
-    found = [key for key in queue[1:] if holds(root.cell(key))]
+    dead, below = graves(root), [(key, root.cell(key)) for key in queue[1:]]
+    found = [key for key, cell in below if holds(cell) or _open(cell, dead.get(key, Grave()))]
     return found[::-1]
+
+
+def _open(cell: CellFiles, grave: Grave) -> bool:
+    """Whether the newest attempt since the last invalidation did not end, as far as it said."""
+    newest = max(attempts.numbers(cell), default=0)
+    return newest > grave.fence and attempts.read(cell, newest).state is None
+
+
+def climbers(root: RunRoot, training_ids: Collection[str]) -> dict[str, dict[str, str]]:
+    """Attacks on record that climbed on some trainings.
+
+    Returns:
+        Training id → attack id → the attack's name.
+    """
+    known: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, str]] = {}
+    for path in sorted(root.cells.glob("*/*")):
+        cell = root.cell(path.name)
+        for name in records.names(cell) if path.name not in training_ids else ():
+            attack_id = name.partition("-")[0]
+            if attack_id not in known:  # cells share their attacks: one record tells of each
+                with contextlib.suppress(CorruptFile):
+                    known[attack_id] = records.read(cell.evaluations / name).attack
+            attack = known.get(attack_id, {})
+            if attack.get("source") in training_ids:
+                found.setdefault(path.name, {})[attack_id] = str(attack["name"])
+    return found

@@ -65,10 +65,12 @@ def test_a_cache_that_does_not_read_is_no_cache(tmp_path: Path, text: str) -> No
     assert answers.saved(tmp_path) is None
 
 
+@pytest.mark.parametrize(("what", "told"), [("access", False), ("getuid", -1)])
 def test_a_reader_of_anothers_run_root_asks_nothing(
-    slurm: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    slurm: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, told: int
 ) -> None:
-    monkeypatch.setattr("os.access", lambda path, mode: False)
+    (tmp_path / "submissions").mkdir()
+    monkeypatch.setattr(f"os.{what}", lambda *_: told)
     answer = answers.cached(tmp_path / "cache", job_ids=["1"], now=100.0, max_age=0)
     assert (answer.reachable, answer.is_live("1"), slurm.calls()) == (False, None, [])
     assert "another user's" in answer.message
@@ -107,13 +109,22 @@ def test_a_shared_answer_is_completed_by_how_own_jobs_ended(
 ) -> None:
     slurm.add("old", state="TIMEOUT")
     slurm.advance(301)
-    slurm.add("new")
     common = tmp_path / "home"
-    answers.cached(tmp_path / "a", job_ids=["2"], now=100.0, max_age=30, common=common)
+    answers.cached(tmp_path / "a", job_ids=["1"], now=100.0, max_age=30, common=common)
     answer = answers.cached(tmp_path / "b", job_ids=["1"], now=101.0, max_age=30, common=common)
     assert answer.jobs["1"].state == "timeout"
     assert answer.source == ("squeue", "sacct")
     assert len(slurm.calls("squeue")) == 1
+
+
+def test_a_shared_answer_that_may_be_older_than_a_job_is_not_taken(
+    slurm: FakeSlurm, tmp_path: Path
+) -> None:
+    common = tmp_path / "home"
+    answers.cached(tmp_path / "a", job_ids=[], now=100.0, max_age=30, common=common)
+    job_id = slurm.add("new")  # by a machine whose clock may stand at 90
+    answer = answers.cached(tmp_path / "b", job_ids=[job_id], now=101.0, max_age=30, common=common)
+    assert answer.jobs[job_id].state == "pending"
 
 
 def test_without_a_cache_folder_each_run_root_asks(slurm: FakeSlurm, tmp_path: Path) -> None:
@@ -133,6 +144,17 @@ def test_clusters_that_share_a_home_share_no_answer(tmp_path: Path) -> None:
     assert first.parent == tmp_path / ".cache" / "spikegrid"
     assert answers.shared({**env, "SLURM_CONF": str(other)}) != first == answers.shared(env)
     assert answers.shared({}) is None
+
+
+def test_another_cluster_is_asked_for_its_own_limits(
+    slurm: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = FakeSlurm(tmp_path / "other", max_array_size=7)
+    answers.cached(tmp_path / "cache", job_ids=[], now=100.0, max_age=30)
+    monkeypatch.setenv("PATH", f"{other.bin}:/usr/bin:/bin")
+    answer = answers.cached(tmp_path / "cache", job_ids=[], now=101.0, max_age=30)
+    assert answer.limits.max_array_size == 7
+    assert answers.saved(tmp_path / "cache") == answer
 
 
 def test_limits_on_queued_jobs_are_asked_where_they_hold(slurm: FakeSlurm, tmp_path: Path) -> None:

@@ -1,14 +1,16 @@
 """Submissions are whole, numbered, and never share a number."""
 
+import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from jobs import processes
-from jobs.dispatch import chunks, ledger
+from jobs import files, processes
+from jobs.dispatch import chunks, ledger, local
 from jobs.dispatch.ledger import Submission
+from jobs.errors import CorruptFile, EnvironmentFault
 from jobs.planning.request import Task
 from tests.examples import SMALL, cell, run_root, submission
 
@@ -68,6 +70,36 @@ def test_a_single_task_has_a_plain_job_id(tmp_path: Path) -> None:
     chunks.sent(paths, 0, "123", [1], 7.0)
     (chunk,) = ledger.read(root, 1).chunks
     assert (chunk.tasks, chunk.position_job(0)) == ((1,), "123")
+
+
+@pytest.mark.parametrize(
+    ("code", "error"), [(errno.ESTALE, EnvironmentFault), (errno.ENOENT, CorruptFile)]
+)
+def test_what_cannot_be_read_now_may_be_a_submission(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, error: type[Exception]
+) -> None:
+    root = run_root(tmp_path)
+    submission(root, [cell()], "local")
+
+    def read(path: Path) -> None:
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr("jobs.files.read_json", read)
+    with pytest.raises(error, match="000001"):
+        ledger.read(root, 1)
+    closed: set[int] = set()
+    assert local.open_submissions(root, closed) == []
+    assert (closed == set()) == (error is EnvironmentFault)
+
+
+def test_nothing_is_sent_beside_what_may_hold_it(tmp_path: Path) -> None:
+    root = run_root(tmp_path)
+    submission(root, [cell()]).plan.write_text("{")
+    with pytest.raises(CorruptFile, match=r"000001: not a submission .* move it away"):
+        submission(root, [cell()])
+    assert os.listdir(root.submissions) == ["000001"]
+    files.replace(root.closed, b'{"closed": [1]}\n')
+    assert submission(root, [cell()]).number == 2
 
 
 def test_what_happened_is_added_beside(tmp_path: Path) -> None:

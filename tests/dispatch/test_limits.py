@@ -75,7 +75,10 @@ def test_what_does_not_fit_is_held_and_resume_sends_it(
     assert len(slurm.states()) == 10
 
 
-def test_a_submission_asks_the_scheduler_once(slurm: FakeSlurm) -> None:
+def test_a_submission_asks_the_scheduler_once(
+    slurm: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert main(["submit", "many.yaml"]) == 0
     assert [call[0] for call in slurm.calls()] == ["squeue", "scontrol", "sbatch"]
 

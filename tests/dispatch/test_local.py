@@ -200,8 +200,8 @@ def test_a_corrupt_submission_does_not_hold_up_the_others(
 ) -> None:
     root = run_root(tmp_path)
     torn = submission(root, [cell(0)], "local")
-    torn.plan.write_text('{"manifest": ')
     good = submission(root, [cell(1)], "local")
+    torn.plan.write_text('{"manifest": ')
     assert [s.number for s in local.open_submissions(root, set())] == [good.number]
     assert "passed over" in capsys.readouterr().err
 

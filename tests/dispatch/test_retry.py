@@ -7,8 +7,12 @@ import pytest
 
 from jobs import attempts
 from jobs.attempts import EndState
-from jobs.dispatch import holds, ledger, retry
+from jobs.dispatch import chunks, holds, ledger, liveness, retry
+from jobs.dispatch.scheduler import Answer, JobAnswer, Limits
 from jobs.layout import RunRoot, SubmissionFiles
+from jobs.planning import survey
+from jobs.planning.index import Index
+from jobs.planning.plan import plan
 from jobs.planning.request import work_order
 from jobs.running.task import TaskRun, obstacle
 from tests.examples import cell, run_root, submission
@@ -69,6 +73,20 @@ def test_a_cell_that_was_given_up_has_a_new_budget_when_it_is_sent_again(
     assert obstacle(root, paths, 0, ORDER) is None
     tried(root, "failed", deterministic=True)
     assert "given up: why; the same error" in str(obstacle(root, paths, 0, ORDER))
+
+
+def test_a_task_and_the_plan_count_alike(root: RunRoot, paths: SubmissionFiles) -> None:
+    for _ in range(3):
+        tried(root, "failed", submission=1)
+    tried(root, "failed")
+    known = survey.progress(root, [ONE], Index(root))
+    assert retry.due(root, paths, 0, [ORDER], "7")
+    (item,) = plan([ONE], known, {})
+    assert (item.action, item.reason) == ("retry", "failed (1 of 3), start over")
+    chunks.sent(paths, 0, "7", [0], 1.0)
+    waits = JobAnswer("7", "job-2-000", "pending", True, "", "", "", 1.0)
+    told = Answer(2.0, reachable=True, source=("squeue",), jobs={"7": waits}, limits=Limits())
+    assert ONE.training_id in liveness.live([ledger.read(root, 2)], known, told, 3.0)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ def answer(*jobs: JobAnswer, at: float = 1000.0, reachable: bool = True) -> Answ
     return Answer(
         asked_at=at,
         reachable=reachable,
+        asked=frozenset({"77"}),
         source=("squeue",),
         jobs={job.job_id: job for job in jobs},
         limits=Limits(),
@@ -198,9 +199,25 @@ def test_a_death_before_an_invalidation_counts_no_more(
     one = CELLS[0]
     paths = root.submission(1)
     unclaimed.record(paths, count(root, answer(job(0, "failed"), RUNS)).fresh[1], 1.0)
-    late = attempts.claim(root.cell(one.training_id), {"submission": 2, "task": 0}, b"{}")
-    attempts.end(root.cell(one.training_id).attempt(late), "completed", "")
+    claimed = attempts.claim(root.cell(one.training_id), {"submission": 2, "task": 0}, b"{}")
+    attempts.end(root.cell(one.training_id).attempt(claimed), "completed", "")
     finish(root, one)
     tombstones.invalidate(root, one.training_id, None, {"reason": "wrong data"})
     known = survey.progress(root, CELLS, Index(root))
     assert not count(root, answer(RUNS), known).known[one.training_id].attempts
+
+
+def test_nor_does_one_after_the_last_claim_before_an_invalidation(
+    root: RunRoot, paths: SubmissionFiles
+) -> None:
+    one = CELLS[0]
+    attempts.claim(root.cell(one.training_id), {"submission": 1, "task": 0}, b"{}")
+    finish(root, one)
+    death = unclaimed.Death(task=0, job_id="78", cells=(one.training_id,))
+    for _ in range(2):
+        unclaimed.record(submission(root, [one]), [death], 1.0)
+    tombstones.invalidate(root, one.training_id, None, {"reason": "wrong data"})
+    unclaimed.record(submission(root, [one]), [death], 1.0)
+    known = survey.progress(root, CELLS, Index(root))
+    found = unclaimed.counted(root, liveness.submissions(root), answer(RUNS), known, KEYS)
+    assert [a.submission for a in found.known[one.training_id].attempts] == [4]

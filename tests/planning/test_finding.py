@@ -6,6 +6,7 @@ import pytest
 
 from jobs import attempts
 from jobs.dispatch import chunks
+from jobs.dispatch.site import Site
 from jobs.errors import UsageError
 from jobs.planning import finding
 from tests.examples import cell, run_root, submission
@@ -57,6 +58,13 @@ def test_only(text: str | None, seeds: list[int]) -> None:
 def test_only_that_matches_nothing_is_refused(text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         finding.only(CELLS, text)
+
+
+def test_a_run_root_cannot_bring_lines_into_the_batch_script(tmp_path: Path) -> None:
+    name = f"{tmp_path}/new\ntouch owned"
+    for root, data in ((name, None), (None, name)):
+        with pytest.raises(UsageError, match=r"new\\ntouch owned': line breaks and other control"):
+            finding.place(root, data, Site(), {})
 
 
 def test_a_submitted_manifest_is_found_by_name(tmp_path: Path) -> None:

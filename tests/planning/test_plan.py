@@ -10,6 +10,7 @@ ONE = cell()
 ALL = frozenset(ONE.rows)
 STOPS: list[EndState] = ["preempted"] * FREE_RETRIES
 CANCELS: list[EndState] = ["cancelled"] * 30
+FAILS: list[EndState] = ["failed"] * 3
 SILENT: list[EndState] = ["lost"] * 3
 
 
@@ -21,6 +22,10 @@ def tried(*states: EndState | None, advanced: bool = True, **more: object) -> tu
 
 
 FATAL = Attempt(number=1, state="failed", reason="DatasetMissing", deterministic=True)
+
+
+def sent(submission: int, *states: EndState) -> tuple[Attempt, ...]:
+    return tried(*states, submission=submission)
 
 
 def decide(known: Progress, live: Live | None = None, **more: bool) -> Planned:
@@ -45,6 +50,10 @@ def decide(known: Progress, live: Live | None = None, **more: bool) -> Planned:
         (Progress(attempts=tried(*STOPS)), "give_up", "20 times"),
         (Progress(attempts=tried(*STOPS[:3], advanced=False)), "give_up", "3 failures"),
         (Progress(attempts=tried(*CANCELS)), "retry", "cancelled"),
+        (Progress(attempts=sent(1, *FAILS) + sent(2, "failed")), "retry", "failed (1 of 3)"),
+        (Progress(attempts=sent(1, *FAILS) + sent(2, "preempted")), "retry", "preempted (1 of 20)"),
+        (Progress(attempts=sent(1, *FAILS) + sent(2, *FAILS)), "give_up", "3 failures"),
+        (Progress(attempts=sent(1, *FAILS[:2]) + sent(2, "failed")), "give_up", "3 failures"),
         (Progress(attempts=(FATAL, *tried("failed", "preempted"))), "retry", "preempted (1 of 20)"),
         (Progress(attempts=(*tried("failed"), FATAL, *tried("cancelled"))), "give_up", "again"),
         (Progress(attempts=tried("preempted", advanced=False)), "retry", "preempted (1 of 3)"),

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from jobs import identity
 from jobs.expand.blocks import Resources
 from jobs.planning.request import (
     Rendezvous,
+    files_read,
     longest_hours,
     requests,
     sbatch_parameters,
@@ -24,6 +26,20 @@ ONE = cell()
 def test_a_work_order_holds_only_missing_rows() -> None:
     order = work_order(ONE, ONE.rows[2:])
     assert [(a["attack"]["name"], a["epsilons"]) for a in order["attacks"]] == [("fgsm", ["8/255"])]
+
+
+def test_own_files_are_named_from_the_root_of_the_filesystem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sha256 = "ab" * 32
+    started = replace(ONE.training, start=f"sha256:{sha256}")
+    one = replace(ONE, training=started, files=((sha256, "w.safetensors"),))
+    order = work_order(one, one.rows)
+    assert order["files"] == {sha256: str(tmp_path / "w.safetensors")}
+    assert order["spec"] == identity.plain(started)
+    assert files_read(one, one.rows, trains=True) == ["w.safetensors"]
+    assert files_read(one, one.rows, trains=False) == []
 
 
 def test_shared_parts_of_work_orders_are_exact() -> None:

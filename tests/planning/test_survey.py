@@ -15,17 +15,22 @@ from jobs.expand.cell import stage_key
 from jobs.layout import CellFiles, RunRoot
 from jobs.planning import survey
 from jobs.planning.index import TICK_NS, Index
+from jobs.planning.plan import Progress
 from snnlib.spec.stage import NDSStage
 from tests.examples import cell, finish, record, run_root, submission
 
 ONE = cell()
+SENT = frozenset({"77"})
 ELSEWHERE = {**processes.this().data(), "host": "elsewhere"}
 
 
-def answer(*jobs: JobAnswer, reachable: bool = True, at: float = 1000.0) -> Answer:
+def answer(
+    *jobs: JobAnswer, reachable: bool = True, at: float = 1000.0, asked: frozenset[str] = SENT
+) -> Answer:
     return Answer(
         asked_at=at,
         reachable=reachable,
+        asked=asked,
         source=("squeue",),
         jobs={job.job_id: job for job in jobs},
         limits=Limits(),
@@ -196,6 +201,7 @@ def test_a_deleted_training_is_new_again(tmp_path: Path) -> None:
         (answer(reachable=False), "unknown"),
         (answer(at=50.0), "unknown"),
         (answer(at=150.5), "unknown"),  # asked after the plan, before sbatch had answered
+        (answer(asked=frozenset()), "unknown"),  # the same, by a clock that is ahead
         (None, "unknown"),
     ],
 )
@@ -311,6 +317,65 @@ def test_a_skipped_task_that_runs_all_the_same_is_live(tmp_path: Path) -> None:
     ledger.skip(paths, 0, "taken first")
     held = liveness.live(liveness.submissions(root), {}, None, 2.0)
     assert list(held) == [ONE.training_id]
+
+
+@pytest.mark.parametrize(("state", "live"), [(None, True), ("preempted", False)])
+def test_a_skipped_task_that_slurm_started_again_is_live_while_it_works(
+    tmp_path: Path, state: attempts.EndState | None, live: bool
+) -> None:
+    root = run_root(tmp_path)
+    sent(root)
+    ledger.skip(root.submission(1), 0, "attempt 1 is running on this machine")
+    paths = root.cell(ONE.training_id)
+    number = attempts.claim(paths, {"submission": 1, "task": 0}, b"{}")
+    if state:
+        attempts.end(paths.attempt(number), state, "")
+    known = survey.progress(root, [ONE], Index(root))
+    found, told = liveness.submissions(root), answer(job("77_0", "running", live=True))
+    assert (ONE.training_id in liveness.live(found, known, told, 2000.0)) is live
+    assert liveness.over(found, told, 2000.0) == []
+
+
+@pytest.mark.parametrize(("state", "held"), [("running", False), ("pending", True)])
+def test_a_job_that_starts_again_holds_what_was_invalidated_since(
+    tmp_path: Path, state: str, held: bool
+) -> None:
+    root = run_root(tmp_path)
+    sent(root)
+    buried = attempts.Attempt(number=1, state="completed", submission=1, task=0)
+    known = {ONE.training_id: Progress(buried=(buried,))}
+    told = answer(job("77_0", state, live=True))
+    live = liveness.live(liveness.submissions(root), known, told, 2000.0)
+    assert (ONE.training_id in live) is held
+
+
+def test_a_task_of_another_machine_is_over_once_it_is_cancelled(tmp_path: Path) -> None:
+    root = run_root(tmp_path)
+    paths = submission(root, [ONE], "local")
+    chunks.intend(paths, 0, 1.0)
+    ledger.started(paths, 0, processes.Process.of(ELSEWHERE), "", 1.0)
+    (holder,) = liveness.live(liveness.submissions(root), {}, None, 2.0).values()
+    assert (holder.state, "cancel it" in holder.why) == ("unknown", True)
+    ledger.cancel(paths, None, 3.0)
+    assert liveness.live(liveness.submissions(root), {}, None, 4.0) == {}
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_attempts_at_a_cell_that_lacks_a_stage_are_seen(tmp_path: Path, done: bool) -> None:
+    root = run_root(tmp_path)
+    wants = replace(ONE, stages=(NDSStage(),))
+    finish(root, ONE)
+    paths = root.cell(ONE.training_id)
+    index = Index(root)
+    survey.progress(root, [wants], index)
+    index.save()
+    attempts.claim(paths, {}, b"{}")
+    if done:
+        paths.stages.mkdir()
+        paths.stage(next(iter(wants.stage_ids))).write_text("{}")
+    for asked in (wants, replace(wants, number=-1)):
+        known = survey.progress(root, [asked], Index(root))[ONE.training_id]
+        assert bool(known.attempts) is not done
 
 
 def test_two_cells_of_one_training_see_each_others_new_rows(tmp_path: Path) -> None:

@@ -222,6 +222,66 @@ def test_a_child_is_free_once_its_attempt_ended_although_the_job_still_leaves(
         assert "pending" not in said()
 
 
+def test_a_child_that_began_just_now_is_not_overlooked(
+    root: RunRoot, study: tuple[str, Cell, Cell], said: Text
+) -> None:
+    path, parent, child = study
+    train(root, parent)
+    spec = identity.canonical(child.training).encode()
+    attempts.claim(root.cell(child.training_id), {"label": CHILD, "submission": 1, "task": 0}, spec)
+    hold(root, child)
+    assert wrong(path, PARENT) == 2
+    assert f"{CHILD} came from this network; add --children to invalidate it too" in said()
+    assert wrong(path, PARENT, "--children") == 75
+    text = said()
+    assert f"{CHILD}: pid {os.getpid()} holds it (running)" in text
+    assert f"cancel study --only label={CHILD}" in text
+
+
+TRANSFER = """\
+version: 1
+name: study
+defaults: {dataset: digits, model: {name: small, neuron: lif}, regime: clean, epsilons: ["8/255"]}
+cells: [{attacks: [fgsm, {name: transfer, source: {parent: {seed: 1}}}]}]
+"""
+
+
+@pytest.fixture
+def climbing(tmp_path: Path) -> tuple[str, Cell, Cell]:
+    """A manifest of a cell with a transfer attack, and the source of that."""
+    path = tmp_path / "study.yaml"
+    path.write_text(TRANSFER)
+    (cell,) = finding.manifest(str(path)).cells
+    return str(path), cell, cell.sources[0]
+
+
+def test_rows_that_climbed_on_it_must_go_too(
+    root: RunRoot, climbing: tuple[str, Cell, Cell], said: Text
+) -> None:
+    path, cell, source = climbing
+    for one in (source.as_ancestor(), cell):
+        train(root, one)
+    assert wrong(path, source.training_id) == 2
+    assert "transfer on digits/small-lif/clean/s0 climbed on this network; add --chi" in said()
+    assert wrong(path, source.training_id, "--children") == 0
+    lines = said().splitlines()
+    assert "invalidated transfer on digits/small-lif/clean/s0: 2 rows no longer" in lines[0]
+    assert f"invalidated {source.label}: 0 rows" in lines[1]
+    assert main(["plan", path]) == 0
+    assert f"its transfer attack waits for {source.label}" in said()
+
+
+def test_what_climbs_on_it_right_now_is_refused(
+    root: RunRoot, climbing: tuple[str, Cell, Cell], said: Text
+) -> None:
+    path, cell, source = climbing
+    train(root, source.as_ancestor())
+    hold(root, cell)
+    attempts.claim(root.cell(cell.training_id), {"submission": 1, "task": 0}, b"{}")
+    assert wrong(path, source.training_id) == 75
+    assert f"pid {os.getpid()} attacks along it (running)" in said()
+
+
 def test_an_attempt_on_this_machine_is_refused(
     root: RunRoot, study: tuple[str, Cell, Cell], said: Text
 ) -> None:
@@ -229,7 +289,9 @@ def test_an_attempt_on_this_machine_is_refused(
     train(root, parent)
     attempts.claim(root.cell(parent.training_id), {}, b"{}")
     assert wrong(path, PARENT) == 75
-    assert "attempt 2 runs on this machine" in said()
+    text = said()
+    assert "attempt 2 runs on this machine" in text
+    assert f"then invalidate again: kill {os.getpid()}" in text
 
 
 def test_one_that_was_cut_short_is_finished_first(

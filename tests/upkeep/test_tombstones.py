@@ -16,6 +16,7 @@ from jobs.layout import RunRoot
 from jobs.planning import plan, survey
 from jobs.planning.index import Index
 from jobs.upkeep import tombstones
+from snnlib.spec.attack import Transfer
 from tests.examples import cell, finish, run_root
 
 ONE = cell()
@@ -224,9 +225,35 @@ def test_descendants_come_youngest_first(tmp_path: Path) -> None:
     idle = cell(3, parent=ONE)
     for one in (ONE, child, grandchild, cell(4)):
         train(root, one)
-    attempts.claim(root.cell(idle.training_id), {}, identity.canonical(idle.training).encode())
+    paths, text = root.cell(idle.training_id), identity.canonical(idle.training).encode()
+    attempts.end(paths.attempt(attempts.claim(paths, {}, text)), "cancelled", "")
     found = tombstones.descendants(root, ONE.training_id)
     assert found == [grandchild.training_id, child.training_id]
+    attempts.claim(paths, {}, text)
+    assert idle.training_id in tombstones.descendants(root, ONE.training_id)
+
+
+def test_climbers_are_found_by_one_record_of_each_attack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, source = run_root(tmp_path), cell(7)
+    climb = (Transfer(source=source.training_id),)
+    cells = [replace(cell(seed), attacks=climb, sources=(source,)) for seed in range(3)]
+    for one in (source, ONE, *cells):
+        finish(root, one)
+    _, transfer = cells[0].attack_ids
+    read: list[str] = []
+
+    def reading(path: Path) -> records.Record:
+        read.append(path.name.partition("-")[0])
+        return whole(path)
+
+    whole = records.read
+    monkeypatch.setattr(records, "read", reading)
+    found = tombstones.climbers(root, {source.training_id})
+    assert found == {one.training_id: {transfer: "transfer"} for one in cells}
+    assert len(read) == len({*read})
+    assert tombstones.climbers(root, {"0" * 16}) == {}
 
 
 def test_a_torn_tombstone_still_counts(root: RunRoot) -> None:

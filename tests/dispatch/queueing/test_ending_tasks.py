@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.dispatch import holds, queueing, submit
+from jobs.dispatch import holds, onward, queueing, submit
 from jobs.layout import RunRoot, SubmissionFiles
 from tests.dispatch.queueing.verbs import CELLS, calls, finish, push, sent, waiting
 from tests.examples import submission
@@ -118,3 +118,21 @@ def test_without_sbatch_nothing_happens(
     paths = submission(root, CELLS)
     submit._send_the_rest(paths, 2, "2_0")
     assert waiting(root) == len(CELLS)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_is_sent_again_finds_the_users_files_where_they_were(
+    slurm: FakeSlurm,
+    root: RunRoot,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    there: bool,
+) -> None:
+    before, seen = Path.cwd(), []
+    home = tmp_path / "home"
+    paths = submission(root, CELLS, folder=str(home))
+    if there:
+        home.mkdir()
+    monkeypatch.setattr(onward, "send_due", lambda *_: seen.append(Path.cwd()))
+    submit._send_the_rest(paths, 2, "2_0")
+    assert (seen, Path.cwd()) == ([home if there else before], before)

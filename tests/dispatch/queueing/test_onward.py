@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs import attempts
+from jobs import attempts, files
 from jobs.attempts import EndState
 from jobs.cli import main
 from jobs.dispatch import holds, ledger, onward, submit
+from jobs.errors import CorruptFile
 from jobs.layout import RunRoot, SubmissionFiles
 from tests.fake_slurm import FakeSlurm
 
@@ -105,6 +106,21 @@ def test_a_silent_scheduler_sends_nothing(slurm: FakeSlurm, study: SubmissionFil
     interrupted(slurm, study)
     slurm.fault("squeue", "fail", "fail")
     assert onward.send_due(study, time.time()) is None
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_corrupt_submission_stops_this_only_while_it_may_hold_something(
+    slurm: FakeSlurm, study: SubmissionFiles, closed: bool
+) -> None:
+    root = RunRoot(study.folder.parent.parent)
+    root.submission(2).folder.mkdir()
+    interrupted(slurm, study)
+    if closed:
+        files.replace(root.closed, b'{"closed": [2]}\n')
+        assert onward.send_due(study, time.time()) is not None
+        return
+    with pytest.raises(CorruptFile, match="000002: not a submission"):
+        onward.send_due(study, time.time())
 
 
 def test_several_tasks_that_end_together_look_once(

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from jobs import attempts, files
-from jobs.dispatch import chunks, ledger, queueing, scheduler, submit
+from jobs.dispatch import chunks, ledger, liveness, queueing, scheduler, submit
 from jobs.dispatch.queueing import Array, Pushed
 from jobs.errors import EnvironmentFault, Refused
 from jobs.layout import RunRoot, SubmissionFiles
+from jobs.planning import situation
+from jobs.planning.index import Index
 from tests.dispatch.queueing.verbs import CELLS, calls, finish, push, sent, waiting
 from tests.dispatch.test_chunks import DEAD, tried
 from tests.examples import submission
@@ -269,9 +271,34 @@ def test_a_job_inherits_nothing_of_the_job_that_sends_it(
     assert seen["PYTHONPATH"].endswith("/code/c0de")
 
 
+def test_another_cluster_tells_nothing_of_a_job(
+    slurm: FakeSlurm, root: RunRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submission(root, CELLS[:2])
+    push(root)
+    assert ledger.read(root, 1).chunks[0].cluster == "fake"
+    other = FakeSlurm(tmp_path / "other")
+    asked = other.bin / "scontrol"
+    asked.write_text(asked.read_text().replace("= fake", "= other"))
+    for folder, state in ((other.bin, "unknown"), (slurm.bin, "pending")):
+        monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+        seen = situation.look(root, CELLS[:2], Index(root), max_age=30.0, now=time.time())
+        assert [holder.state for holder in seen.holders.values()] == [state, state]
+    assert liveness.closed(root) == frozenset()
+
+
 def test_a_twin_knows_that_it_is_one(slurm: FakeSlurm, root: RunRoot) -> None:
     submission(root, CELLS[:2])
     assert queueing.twin(ledger.read(root, 1), 0, "9_0") == ""
     push(root)
     found = ledger.read(root, 1)
     assert (queueing.twin(found, 0, "1_0"), queueing.twin(found, 1, "9_1")) == ("", "1")
+
+
+def test_of_two_jobs_on_record_the_first_one_runs(root: RunRoot) -> None:
+    paths = submission(root, CELLS[:1])
+    for number, job_id in ((1, "21"), (0, "20")):
+        chunks.intend(paths, 0, 1.0, number=number, tasks=[0])
+        chunks.sent(paths, 0, job_id, [0], 2.0, number=number)
+    found = ledger.read(root, 1)
+    assert (queueing.twin(found, 0, "20"), queueing.twin(found, 0, "21")) == ("", "20")
