@@ -29,24 +29,17 @@ class Bench:
         checkout: where launch.py is started.
         root: the run root.
         env: of every command.
-        patience_s: how long a command may take.
     """
 
     checkout: Path
     root: RunRoot
     env: dict[str, str]
-    patience_s: float = 300
 
     def __call__(self, *words: str, code: int = 0) -> str:
         """Run a command; its output, after checking how it ended."""
         command = [sys.executable, str(self.checkout / "launch.py"), *words]
         done = subprocess.run(
-            command,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            timeout=self.patience_s,
-            cwd=self.root.path,
+            command, env=self.env, capture_output=True, text=True, timeout=300, cwd=self.root.path
         )
         assert done.returncode == code, f"{words} ended with {done.returncode}\n{done.stderr}"
         return done.stdout

@@ -51,20 +51,24 @@ class Quiet:
     found: dict[str, Any]
 
 
-@pytest.fixture(scope="module")
-def quiet(tmp_path_factory: pytest.TempPathFactory) -> Quiet:
-    folder = tmp_path_factory.mktemp("quiet")
+def undisturbed(folder: Path, attack: str) -> Quiet:
+    """Run a study of some attacks on one rank; afterwards only its network is there."""
     root = RunRoot(folder / "runs")
     root.path.mkdir()
     alone = Bench(CHECKOUT, root, {**os.environ, "SPIKEGRID_ROOT": str(root.path)})
-    submit(alone, manifest(folder, ranks=1), "--wait")
+    submit(alone, manifest(folder, ranks=1, attack=attack), "--wait")
     until(lambda: not local.is_running(root), "the end of the queue")
     found = alone.results()
     for path in root.cells.glob("*/*/evaluations/*.json"):
-        if files.read_json(path)["attack"]["name"] == "pgd":
+        if files.read_json(path)["attack"]["name"] != "clean":
             path.unlink()
     shutil.rmtree(alone.cell().attempts)
     return Quiet(root.cells, found)
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> Quiet:
+    return undisturbed(tmp_path_factory.mktemp("quiet"), LONG)
 
 
 @pytest.fixture
