@@ -10,7 +10,7 @@ from jobs import attempts
 from jobs.commands import context
 from jobs.commands.context import command
 from jobs.console import Console
-from jobs.dispatch import holds, liveness, sending
+from jobs.dispatch import holds, ledger, liveness, sending
 from jobs.dispatch.ledger import Submission
 from jobs.errors import EnvironmentFault
 from jobs.expand.cell import Manifest
@@ -79,6 +79,8 @@ def _chosen(
     versions = finding.submitted(where.root, every=True, name=name, note=console.note)
     own = [] if named is None else [named]
     cells = [cell for one in (*own, *versions) for cell in with_parents(one.cells)]
+    if not cells and not ledger.numbers(where.root):
+        return set()  # nothing was sent yet
     return {cell.training_id for cell in finding.only(cells, only)}
 
 

@@ -73,3 +73,10 @@ def test_a_parent_is_chosen_by_its_label_although_it_is_no_cell(slurm: FakeSlurm
     assert main(["cancel", "children.yaml", "--only", "label=digits/small-if/clean/s1"]) == 0
     states = slurm.states().items()
     assert [job for job, state in states if state == "CANCELLED"] == ["1_1"]
+
+
+def test_a_choice_where_nothing_was_sent_finds_nothing(
+    slurm: FakeSlurm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["cancel", "--only", "seed=3"]) == 0
+    assert capsys.readouterr().out == "nothing of it is queued or running\n"
