@@ -1,11 +1,10 @@
 """A fake cluster and manifests, in a folder of their own."""
 
-import time
 from pathlib import Path
 
 import pytest
 
-from jobs.dispatch import queueing
+from tests.fake_cluster import arranged
 from tests.fake_slurm import FakeSlurm
 
 _MANIFEST = """\
@@ -34,14 +33,9 @@ def write(name: str, seeds: str, *, children: bool = False) -> None:
 
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
-    fake = FakeSlurm(tmp_path / "slurm")
-    fake.advance(time.time() - fake.now)
-    monkeypatch.setenv("PATH", f"{fake.bin}:/usr/bin:/bin")
-    monkeypatch.setenv("SPIKEGRID_ROOT", str(tmp_path / "runs"))
+    fake = arranged(tmp_path, monkeypatch)
     monkeypatch.setenv("HOME", str(tmp_path / "none"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("SPIKEGRID_SITE", raising=False)
-    monkeypatch.setattr(queueing, "PAUSE_S", 0.0)
     monkeypatch.chdir(tmp_path)
     write("clean", "0, 1")
     write("children", "0, 1", children=True)

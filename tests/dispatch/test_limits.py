@@ -14,6 +14,7 @@ from jobs.dispatch.slurm_text import JobAnswer, Limits
 from jobs.layout import RunRoot, SubmissionFiles
 from tests.dispatch.test_chunks import DEAD
 from tests.examples import cell, run_root, submission
+from tests.fake_cluster import arranged
 from tests.fake_slurm import FakeSlurm
 
 MANIFEST = """\
@@ -31,12 +32,7 @@ grid: {seed: "range(0, 10)"}
 
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
-    fake = FakeSlurm(tmp_path / "slurm")
-    fake.advance(time.time() - fake.now)
-    monkeypatch.setenv("PATH", f"{fake.bin}:/usr/bin:/bin")
-    monkeypatch.setenv("SPIKEGRID_ROOT", str(tmp_path / "runs"))
-    monkeypatch.setattr(queueing, "PAUSE_S", 0.0)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    fake = arranged(tmp_path, monkeypatch)
     (tmp_path / "many.yaml").write_text(MANIFEST)
     monkeypatch.chdir(tmp_path)
     return fake

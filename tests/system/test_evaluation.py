@@ -115,6 +115,14 @@ def agent(bench: Bench) -> processes.Process:
     return [p for p in tree(bench) if descendants(p.pid)][-1]
 
 
+def killed(bench: Bench) -> int:
+    """Kill the job and wait until all its ranks are gone; the batches that are finished then."""
+    doomed = tree(bench)
+    os.kill(doomed[0].pid, signal.SIGKILL)
+    until(lambda: not any(map(processes.alive, doomed)), "the end of all ranks", 5)
+    return lines(bench.cell())
+
+
 @pytest.mark.parametrize(("ranks", "again"), [(1, 1), (2, 2), (2, 1)])
 def test_a_killed_attack_goes_on_where_it_was(
     trained: Bench, tmp_path: Path, quiet: Quiet, ranks: int, again: int
@@ -122,10 +130,7 @@ def test_a_killed_attack_goes_on_where_it_was(
     submit(trained, manifest(tmp_path, ranks=ranks))
     cell = trained.cell()
     until(lambda: len(kept(cell)) == ranks and lines(cell) > 1, "some batches of each rank")
-    doomed = tree(trained)
-    os.kill(doomed[0].pid, signal.SIGKILL)
-    until(lambda: not any(map(processes.alive, doomed)), "the end of all ranks", 5)
-    done = lines(cell)
+    done = killed(trained)
     assert attempts.read(cell, 1).advanced
     trained("resume", manifest(tmp_path, ranks=again), "--wait")
     assert events(cell, 2, "resumed")[0]["done"] == done

@@ -1,22 +1,19 @@
 """A suite with real processes: killed in the middle, on one and two ranks, in any list of attacks."""
 
-import os
 import shutil
-import signal
 from pathlib import Path
 
 import pytest
 
-from jobs import processes
 from tests.system.conftest import Bench, until
 from tests.system.test_evaluation import (
     Quiet,
     events,
     kept,
+    killed,
     lines,
     manifest,
     submit,
-    tree,
     undisturbed,
 )
 
@@ -40,10 +37,7 @@ def test_a_killed_suite_ends_in_the_same_counts(
     submit(bench, manifest(tmp_path, ranks=ranks, attack=ATTACKS))
     cell = bench.cell()
     until(lambda: len(kept(cell)) == ranks and lines(cell) > 2, "some batches of the suite")
-    doomed = tree(bench)
-    os.kill(doomed[0].pid, signal.SIGKILL)
-    until(lambda: not any(map(processes.alive, doomed)), "the end of all ranks", 10)
-    done = lines(cell)
+    done = killed(bench)
     bench("resume", manifest(tmp_path, ranks=again, attack=PERMUTED), "--wait")
     assert events(cell, 2, "resumed")[0]["done"] == done
     assert bench.results() == quiet.found
