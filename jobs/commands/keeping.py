@@ -12,7 +12,7 @@ from jobs import attempts, files, processes, records
 from jobs.commands import context
 from jobs.commands.context import command
 from jobs.console import Console
-from jobs.dispatch import liveness
+from jobs.dispatch import ledger, liveness
 from jobs.errors import TryLater, UsageError, meant
 from jobs.expand.cell import Cell
 from jobs.layout import CellFiles
@@ -107,7 +107,7 @@ def gc(args: Namespace, console: Console) -> int:
     now = time.time()
     seen = situation.look(where.root, (), Index(where.root), max_age=0.0, now=now)
     console.progress("looking at what the run root holds …")
-    closed = liveness.closed(where.root)
+    closed = ledger.closed(where.root)
     found = garbage.find(where.root, seen.holders.keys(), closed, now)
     console.done()
     for kind, title in garbage.TITLES.items():

@@ -190,7 +190,7 @@ def _release(where: Place, manifest: Manifest) -> int:
     wanted = {cell.training_id for cell in with_parents(manifest.cells)}
     return sum(
         holds.release(where.root.submission(submission.number), time.time())
-        for submission in liveness.submissions(where.root, liveness.closed(where.root))
+        for submission in liveness.submissions(where.root, ledger.closed(where.root))
         if submission.manifest == manifest.name or wanted & submission.cells.keys()
     )
 

@@ -67,7 +67,7 @@ def _taken_over(root: RunRoot, own: Submission, answer: Answer) -> dict[int, str
 
 
 def _others(root: RunRoot, own: Submission) -> list[Submission]:
-    found = liveness.submissions(root, liveness.closed(root))
+    found = liveness.submissions(root, ledger.closed(root))
     return [one for one in found if one.number != own.number]
 
 

@@ -283,13 +283,12 @@ def ended(job: JobAnswer) -> tuple[EndState, str]:
             return "lost", reason
 
 
-closed = ledger.closed
-
-
 def settled(root: RunRoot, now: float) -> frozenset[int]:
     """Those that were over so long ago that every listing shows what their jobs wrote."""
     told = next(files.read_lines(root.closed), {}).get("at", {})
-    return frozenset(n for n in closed(root) if now - told.get(str(n), -math.inf) > SETTLED_S)
+    return frozenset(
+        n for n in ledger.closed(root) if now - told.get(str(n), -math.inf) > SETTLED_S
+    )
 
 
 def deadly(root: RunRoot) -> frozenset[int]:
@@ -336,7 +335,7 @@ def close(root: RunRoot, over: Sequence[Submission], answer: Answer | None, now:
     )
     told = next(files.read_lines(root.closed), {}).get("at", {})
     content = {
-        "closed": sorted(closed(root) | {s.number for s in over}),
+        "closed": sorted(ledger.closed(root) | {s.number for s in over}),
         "unclaimed": sorted(dead),
         "at": {**{str(s.number): now for s in over}, **told},
     }

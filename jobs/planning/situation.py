@@ -52,7 +52,7 @@ def look(
         now: unix time.
         always: ask the scheduler although no job of this run root needs it, for its limits.
     """
-    closed = liveness.closed(root)
+    closed = ledger.closed(root)
     found = liveness.submissions(root, closed)
     job_ids = [c.job_id for s in found if s.cluster == "slurm" for c in s.chunks if c.job_id]
     unsent = any(c.job_id is None for s in found if s.cluster == "slurm" for c in s.chunks)

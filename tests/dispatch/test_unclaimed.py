@@ -126,7 +126,7 @@ def test_a_closed_submission_keeps_its_deaths(root: RunRoot, paths: SubmissionFi
     over = liveness.over([ledger.read(root, 1)], told, 2000.0)
     unclaimed.save(root, {}, over, told)
     liveness.close(root, over, told, 1000.0)
-    assert liveness.closed(root) == liveness.deadly(root) == {1}
+    assert ledger.closed(root) == liveness.deadly(root) == {1}
     found = unclaimed.counted(root, [], None, {}, KEYS)
     assert {len(known.attempts) for known in found.known.values()} == {1}
 

@@ -262,6 +262,6 @@ OF_LAUNCHERS = [
         act=_asked,
         seen=lambda root: answers.saved(root.cache),
     ),
-    Operation(name="close", before=_intended, act=_closed, seen=liveness.closed),
+    Operation(name="close", before=_intended, act=_closed, seen=ledger.closed),
     Operation(name="snapshot", before=_checkout, act=_code, seen=_copied),
 ]

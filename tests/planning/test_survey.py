@@ -268,7 +268,7 @@ def test_a_closed_submission_keeps_the_schedulers_last_word(tmp_path: Path) -> N
     told = answer(job("77_0", "timeout", live=False))
     over = liveness.over(liveness.submissions(root), told, 2000.0)
     liveness.close(root, over, told, 1000.0)
-    assert liveness.closed(root) == {1}
+    assert ledger.closed(root) == {1}
     known = survey.progress(root, [ONE], Index(root))
     later = liveness.explained(root, known, {}, answer(at=9000.0))
     assert later[ONE.training_id].attempts[-1].state == "timeout"
@@ -278,7 +278,7 @@ def test_an_open_submission_stays_open(tmp_path: Path) -> None:
     root = run_root(tmp_path)
     sent(root)
     liveness.close(root, liveness.over(liveness.submissions(root), None, 2000.0), None, 2000.0)
-    assert liveness.closed(root) == frozenset()
+    assert ledger.closed(root) == frozenset()
     assert os.listdir(root.cache) == []
     assert list(files.read_lines(root.closed)) == []
 

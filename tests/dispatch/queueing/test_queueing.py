@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs import attempts, files
-from jobs.dispatch import chunks, ledger, liveness, queueing, scheduler, submit
+from jobs.dispatch import chunks, ledger, queueing, scheduler, submit
 from jobs.dispatch.queueing import Array, Pushed
 from jobs.errors import EnvironmentFault, Refused
 from jobs.layout import RunRoot, SubmissionFiles
@@ -284,7 +284,7 @@ def test_another_cluster_tells_nothing_of_a_job(
         monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
         seen = situation.look(root, CELLS[:2], Index(root), max_age=30.0, now=time.time())
         assert [holder.state for holder in seen.holders.values()] == [state, state]
-    assert liveness.closed(root) == frozenset()
+    assert ledger.closed(root) == frozenset()
 
 
 def test_a_twin_knows_that_it_is_one(slurm: FakeSlurm, root: RunRoot) -> None:
