@@ -7,10 +7,10 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from jobs import files, processes
+from jobs import files, processes, records
 from jobs.processes import Process
 from tests.faults.live import STRAY, Phase, Worker, queue
-from tests.faults.toy import PATIENCE_S, Toy, limit_files, whole
+from tests.faults.toy import PATIENCE_S, RECORDS, Toy, limit_files, whole
 from tests.system.conftest import until
 
 SMALL = 16 * 1024
@@ -66,10 +66,11 @@ def user_signal(toy: Toy, worker: Worker, rng: random.Random) -> bool:
 
 
 def freeze(toy: Toy, worker: Worker, rng: random.Random) -> bool:
-    """A rank that does nothing for a while is still one that runs."""
+    """A rank that does nothing for a while is still one that runs, until its last record stands."""
     del rng
     label = next(files.read_lines(worker.files.claim))["label"]
-    assert toy.bench.states(toy.manifest)[label] == "running"
+    over = len(records.names(worker.cell)) == RECORDS
+    assert toy.bench.states(toy.manifest)[label] == ("completed" if over else "running")
     worker.thaw()
     return True
 

@@ -35,6 +35,8 @@ grid:
     - {name: adversarial, epsilon: "16/255", epochs: 6, lr: 0.02}
 resources: {mem_gb: 0.5}
 """
+RECORDS = 4
+"""Of each cell: clean, and one for each attack."""
 COMPARED: tuple[TableName, ...] = ("results", "samples", "trainings", "gradients")
 """Attempts are what differs between a quiet run and another."""
 PATIENCE_S = 600.0
