@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from analysis.figures.style import Line, Name, line_styles, make_printable
+from analysis.figures.style import Line, Name, check_looks, line_styles, make_printable
 from analysis.naming import THREAT, each, in_grey_levels, seeds_text, threat_text
 from analysis.statistics import robustness_curves
 from jobs import files
@@ -54,7 +54,7 @@ def plot_curves(
         The files written.
 
     Raises:
-        UsageError: if no row has an attack.
+        UsageError: if no row has an attack, or there are more settings than looks.
     """
     if not (results["attack"] != "clean").any():
         raise UsageError(
@@ -86,6 +86,7 @@ def _figure(points: pd.DataFrame, title: str) -> Figure:
     lanes = math.ceil(len(panels) / columns)
     width = 0.4 + _WIDTH * columns
     lines = line_styles(points)
+    check_looks(lines)
     caption = textwrap.wrap(_caption(points), int(17.5 * width))
     longest = max(len(network) + len(regime) for network, regime in lines)
     across = min(len(lines), max(1, int(width / (0.75 + 0.07 * longest))))

@@ -1,10 +1,11 @@
 """All figures of a collected run root, or of one study in it."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,13 +26,20 @@ Cells = Mapping[str, Collection[str]]
 """Training id → ids of its attacks."""
 
 
+class Drawings(NamedTuple):
+    """Figures of a kind, and why others of it were not drawn."""
+
+    drawn: list[Drawing]
+    passed_over: list[str]
+
+
 def drawings(
     kind: Kind,
     root: Path | str | None = None,
     *,
     cells: Cells | None = None,
     epsilon: str | Fraction | None = None,
-) -> list[Drawing]:
+) -> Drawings:
     """The figures of a kind: one for each dataset, evaluation set and threat model that has it.
 
     Of curves also one for each attack, beside the worst case over them.
@@ -43,14 +51,14 @@ def drawings(
         epsilon: the radius of trade-off and sparsity; the most telling one when unset.
 
     Raises:
-        UsageError: if the tables hold nothing of the kind.
+        UsageError: if none can be drawn; the message says why.
     """
     if kind == "training":
         trainings = load("trainings", root)
         if cells is not None:
             trainings = trainings[trainings["training_id"].isin(list(cells))]
         parts = [part for _, part in trainings.groupby("dataset", observed=True)]
-        return _told_apart(_drawn(draw_training, parts or [trainings]))
+        return _drawn((one, partial(draw_training, one)) for one in parts or [trainings])
     results, samples = (_chosen(load(table, root), cells) for table in ("results", "samples"))
     if not (results["attack"] != "clean").any():
         raise UsageError(
@@ -60,26 +68,34 @@ def drawings(
     panels = list(_panels(results))
     if kind == "sparsity":
         gradients = _chosen(load("gradients", root), cells)
-        return _told_apart(
-            _drawn(lambda one: draw_sparsity(gradients, one, samples, epsilon=epsilon), panels)
-        )
+        sparsity = partial(draw_sparsity, gradients, samples=samples, epsilon=epsilon)
+        return _drawn((one, partial(sparsity, one)) for one in panels)
     if kind == "tradeoff":
-        return _told_apart(_drawn(lambda one: _tradeoff(one, samples, epsilon), panels))
-    return _told_apart(one for panel in panels for one in _curves(panel, samples))
+        return _drawn((one, partial(_tradeoff, one, samples, epsilon)) for one in panels)
+    return _drawn((one, draw) for one in panels for draw in _curves(one, samples))
 
 
-def _drawn(
-    draw: Callable[[pd.DataFrame], Drawing], panels: Sequence[pd.DataFrame]
-) -> Iterator[Drawing]:
+def _drawn(work: Iterable[tuple[pd.DataFrame, Callable[[], Drawing]]]) -> Drawings:
     """Drawings of the panels that have what it takes; the first refusal if none has."""
+    found: list[Drawing] = []
     refused: list[UsageError] = []
-    for panel in panels:
+    passed_over: list[str] = []
+    for panel, draw in work:
         try:
-            yield draw(panel)
+            found.append(draw())
         except UsageError as error:
             refused.append(error)
-    if panels and len(refused) == len(panels):
+            passed_over.append(f"{_panel_text(panel)}: {error}")
+    if refused and not found:
         raise refused[0]
+    return Drawings(_told_apart(found), passed_over)
+
+
+def _panel_text(panel: pd.DataFrame) -> str:
+    """Which data set and threat model a refusal is about."""
+    last = panel.iloc[-1]  # clean rows, which come first, have no threat model
+    known = [str(last[name]) for name in ("dataset", "norm", "space") if name in panel]
+    return " ".join(known)
 
 
 def _chosen(table: pd.DataFrame, cells: Cells | None) -> pd.DataFrame:
@@ -120,13 +136,19 @@ def _tradeoff(
     return _noted(draw_tradeoff(worst, epsilon), left)
 
 
-def _curves(panel: pd.DataFrame, samples: pd.DataFrame) -> Iterator[Drawing]:
+def _curves(panel: pd.DataFrame, samples: pd.DataFrame) -> Iterator[Callable[[], Drawing]]:
+    """What draws the worst case, and each attack."""
     attacks = sorted(set(panel["attack_name"]) - {"clean"})
     if len(attacks) > 1:
-        worst, left = _worst(panel, samples)
-        yield _noted(draw_curves(worst), left)
+        yield partial(_worst_curves, panel, samples)
     for attack in attacks:
-        yield draw_curves(panel[(panel["attack"] == "clean") | (panel["attack_name"] == attack)])
+        own = panel[(panel["attack"] == "clean") | (panel["attack_name"] == attack)]
+        yield partial(draw_curves, own)
+
+
+def _worst_curves(panel: pd.DataFrame, samples: pd.DataFrame) -> Drawing:
+    worst, left = _worst(panel, samples)
+    return _noted(draw_curves(worst), left)
 
 
 def _noted(drawing: Drawing, left: int) -> Drawing:
@@ -139,7 +161,7 @@ def _noted(drawing: Drawing, left: int) -> Drawing:
     return replace(drawing, caption=f"{drawing.caption} {note}")
 
 
-def _told_apart(drawn: Iterator[Drawing]) -> list[Drawing]:
+def _told_apart(drawn: Sequence[Drawing]) -> list[Drawing]:
     """Drawings, with a number behind names that came before."""
     found: list[Drawing] = []
     seen: dict[str, int] = {}

@@ -177,6 +177,24 @@ def line_styles(points: pd.DataFrame) -> dict[Name, Line]:
     }
 
 
+def check_looks(lines: dict[Name, Line], *, dashes: bool = True) -> None:
+    """Refuse more settings than a reader can tell apart.
+
+    Args:
+        lines: of `line_styles`.
+        dashes: whether lines are drawn, or markers alone.
+
+    Raises:
+        UsageError: two of them look alike.
+    """
+    looks = {replace(line, dashes=line.dashes if dashes else "-") for line in lines.values()}
+    if len(looks) < len(lines):
+        raise UsageError(
+            f"{len(lines)} settings are more than one figure can tell apart; choose some, e.g. "
+            "analysis.select(results, regime='clean'), or one network"
+        )
+
+
 def add_legend(made: Figure, lines: dict[Name, Line], *, dashes: bool = True) -> None:
     """Below the axes: networks by colour and marker, trainings by dashes and filling.
 
@@ -188,12 +206,7 @@ def add_legend(made: Figure, lines: dict[Name, Line], *, dashes: bool = True) ->
     Raises:
         UsageError: if there are more settings than looks.
     """
-    looks = {replace(line, dashes=line.dashes if dashes else "-") for line in lines.values()}
-    if len(looks) < len(lines):
-        raise UsageError(
-            f"{len(lines)} settings are more than one figure can tell apart; choose some, e.g. "
-            "analysis.select(results, regime='clean'), or one network"
-        )
+    check_looks(lines, dashes=dashes)
     networks = dict.fromkeys(network for network, _ in lines)
     regimes = dict.fromkeys(regime for _, regime in lines)
     if len(networks) > 1 and len(regimes) > 1:

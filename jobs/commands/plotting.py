@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from jobs.commands import context
 from jobs.commands.context import command
+from jobs.commands.tables import bring_up_to_date
 from jobs.console import Console
 from jobs.errors import UsageError
 from jobs.planning import finding
@@ -18,7 +19,7 @@ FOLDER = "figures"
 
 
 def plot(args: Namespace, console: Console) -> int:
-    """Draw the figures of a run root, or of one manifest's cells, as PDF, SVG and PNG."""
+    """Collect, then draw the figures of a run root, or of one manifest's cells: PDF, SVG, PNG."""
     where = context.place(args)
     cells = None
     if args.manifest:
@@ -26,16 +27,18 @@ def plot(args: Namespace, console: Console) -> int:
         cells = {cell.training_id: list(cell.attack_ids) for cell in named.cells}
     from analysis.figures.study import KINDS, drawings  # matplotlib, only where it is used
 
+    bring_up_to_date(where, console)
     kinds: tuple[Kind, ...] = (args.kind,) if args.kind else KINDS
     folder = Path(args.out).expanduser() if args.out else where.root.tables / FOLDER
     refused: list[str] = []
     drawn = 0
     for kind in kinds:
         try:
-            found = drawings(kind, where.root.path, cells=cells, epsilon=args.epsilon)
+            found, passed = drawings(kind, where.root.path, cells=cells, epsilon=args.epsilon)
         except UsageError as error:
             refused.append(str(error))
             continue
+        refused += passed
         for drawing in found:
             pdf, *others = drawing.save(folder)
             console.data([f"{pdf} (also {', '.join(p.suffix for p in others)})", drawing.caption])

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from jobs import attempts, files
 from jobs.commands import context
 from jobs.commands.context import STATUS_AGE_S, View, command
-from jobs.commands.tables import collect_and_show
+from jobs.commands.tables import bring_up_to_date
 from jobs.console import Console
 from jobs.dispatch import ledger
-from jobs.errors import CorruptFile, EnvironmentFault, UsageError
+from jobs.errors import CorruptFile, EnvironmentFault
 from jobs.expand.blocks import Reference
 from jobs.expand.cell import Cell
 from jobs.expand.matching import matches
@@ -21,7 +21,6 @@ from jobs.expand.yaml_text import Mark, Node
 from jobs.planning import groups, views
 from jobs.planning.finding import Place
 from jobs.planning.plan import Planned
-from jobs.planning.status_text import one_line
 
 if TYPE_CHECKING:
     from analysis.report.study import CellState, Failure, Published, Study, Unfinished
@@ -38,7 +37,7 @@ def report(args: Namespace, console: Console) -> int:
 
     where = context.place(args)
     manifest = context.manifests(where, args.manifest)[0]
-    notes = _collect(where, console)
+    notes = bring_up_to_date(where, console)
     view = context.view(where, manifest, args, max_age=STATUS_AGE_S)
     target = (
         Path(args.out).expanduser().absolute() if args.out else where.root.tables / "report.html"
@@ -54,43 +53,6 @@ def report(args: Namespace, console: Console) -> int:
     console.data(f"{manifest.name}: {target} ({len(content) / 1e6:.2f} MB)")
     console.data(f"next: open it in a browser, or {command('status', manifest.name)}")
     return 0
-
-
-def _collect(where: Place, console: Console) -> tuple[str, ...]:
-    """Bring the tables up to date, of all run roots that they were made from; what was left out."""
-    roots = [where.root.path, *_merged(where)]
-    absent = [root for root in roots[1:] if not root.is_dir()]
-    if absent:
-        note = f"the tables stay as they were collected: {absent[0]}, a part of them, is not there"
-        console.note(one_line(note))
-        return (note,)
-    try:
-        done = collect_and_show(where, roots, console, quiet=True)
-    except EnvironmentFault as error:
-        if not (where.root.tables / "results.parquet").exists():
-            raise
-        console.note(one_line(f"the tables stay as they were collected: {error}"))
-        return (f"the tables are older than this page: {error}",)
-    return tuple(map(str, [*_listed(done["warnings"]), *_listed(done["invalid"])]))
-
-
-def _listed(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
-
-
-def _merged(where: Place) -> list[Path]:
-    """Other run roots whose records are in the tables, in the order in which they count."""
-    from analysis import load
-    from analysis.collecting.remembered import roots_of
-
-    known = roots_of(where.root.tables)
-    try:
-        there = [*dict.fromkeys(load("attempts", where.root.path)["root"])]
-    except (UsageError, CorruptFile):  # nothing collected yet, or to be collected anew
-        there = []
-    if not {*there} <= {*known}:  # of another collection, whose order nothing tells
-        known = there
-    return [Path(root) for root in known if Path(root) != where.root.path.resolve()]
 
 
 def _study(where: Place, view: View, notes: tuple[str, ...]) -> "Study":

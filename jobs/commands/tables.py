@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from jobs.commands import context
 from jobs.commands.context import command
 from jobs.console import Console
-from jobs.errors import UsageError
+from jobs.errors import CorruptFile, EnvironmentFault, UsageError
 from jobs.planning.finding import Place
 from jobs.planning.status_text import one_line
 
@@ -84,6 +84,45 @@ def _collected(roots: Sequence[Path], console: Console, said: set[str]) -> "Coll
             console.note(line)
     said.update(lines)
     return collected
+
+
+def bring_up_to_date(where: Place, console: Console) -> tuple[str, ...]:
+    """Collect again whatever the tables were made from; what was left out.
+
+    Tables that cannot be brought up to date stay as they are: copied from elsewhere without their
+    run root, in a folder of somebody else, or of merged run roots of which one is gone.
+    """
+    from analysis.collecting.collect import NothingYet
+
+    roots = [where.root.path, *_merged(where)]
+    absent = [root for root in roots[1:] if not root.is_dir()]
+    if absent:
+        note = f"the tables stay as they were collected: {absent[0]}, a part of them, is not there"
+        console.note(one_line(note))
+        return (note,)
+    try:
+        done = _collected(roots, console, set())
+    except (EnvironmentFault, NothingYet) as error:
+        if not (where.root.tables / "results.parquet").exists():
+            raise
+        console.note(one_line(f"the tables stay as they were collected: {error}"))
+        return (f"the tables are older than this page: {error}",)
+    return (*done.warnings, *done.invalid)
+
+
+def _merged(where: Place) -> list[Path]:
+    """Other run roots whose records are in the tables, in the order in which they count."""
+    from analysis.collecting.remembered import roots_of
+    from analysis.tables import load
+
+    known = roots_of(where.root.tables)
+    try:
+        there = [*dict.fromkeys(load("attempts", where.root.path)["root"])]
+    except (UsageError, CorruptFile):  # nothing collected yet, or to be collected anew
+        there = []
+    if not {*there} <= {*known}:  # of another collection, whose order nothing tells
+        known = there
+    return [Path(root) for root in known if Path(root) != where.root.path.resolve()]
 
 
 def collect_and_show(

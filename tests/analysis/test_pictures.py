@@ -27,6 +27,13 @@ def test_figure_is_written_as_svg_and_png(results: pd.DataFrame, tmp_path: Path)
     assert any("2 seeds" in text and "400 samples" in text for text in texts)
 
 
+def test_more_settings_than_looks_are_refused(results: pd.DataFrame, tmp_path: Path) -> None:
+    one = results[results["configuration"] == results["configuration"].iloc[0]]
+    many = pd.concat([one.assign(regime=f"r{i}", configuration=f"c{i}") for i in range(170)])
+    with pytest.raises(UsageError, match="settings are more than one figure can tell apart"):
+        plot_curves(many, tmp_path / "curves")
+
+
 def test_figure_is_the_same_every_time(results: pd.DataFrame, tmp_path: Path) -> None:
     first, second = (plot_curves(results, tmp_path / name) for name in "ab")
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]

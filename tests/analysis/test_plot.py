@@ -1,5 +1,6 @@
 """`launch.py plot`: which figures it draws of a run root or a manifest, and what it says."""
 
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def test_a_manifest_takes_its_own_cells_and_attacks(
 ) -> None:
     path = tmp_path / "tiny.yaml"
     path.write_text(TINY)
+    again = root / "tables" / "results.parquet"
     words = ["plot", str(path), "--root", str(root), "--kind", "curves"]
     assert main(words) == 2
     assert "curves: nothing to draw, none of the 0 results" in capsys.readouterr().err
@@ -65,10 +67,24 @@ def test_a_manifest_takes_its_own_cells_and_attacks(
         made.train(cell.training)
         for attack, radius in ((Clean(), 0), (FGSM(), 8), (PGD(), 8)):
             made.evaluate(cell.training, attack, {Fraction(radius, 255): mask(90 - radius, 100)})
-    collect([root])
+    before = again.read_bytes()
     assert main(words) == 0
     shown = capsys.readouterr().out
     assert ("pgd" in shown, "worst" in shown, "n = 100 samples" in shown) == (False, False, True)
+    assert again.read_bytes() != before
+
+
+@pytest.mark.parametrize("left_out", [".parts", "nothing"])
+def test_tables_without_their_run_root_are_drawn_as_they_are(
+    root: Path, tmp_path: Path, left_out: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied = tmp_path / "laptop"
+    shutil.copytree(root / "tables", copied / "tables", ignore=shutil.ignore_patterns(left_out))
+    shutil.rmtree(root)
+    words = ["--kind", "tradeoff", "--out", str(tmp_path / "out")]
+    assert main(["plot", "--root", str(copied), *words]) == 0
+    assert "the tables stay as they were collected" in capsys.readouterr().err
+    assert len(list((tmp_path / "out").glob("*.pdf"))) == 1
 
 
 def test_a_network_that_lacks_an_attack_is_left_out_of_the_worst_case(root: Path) -> None:
@@ -77,17 +93,21 @@ def test_a_network_that_lacks_an_attack_is_left_out_of_the_worst_case(root: Path
     made.evaluate(spec(0, "if"), Clean(), {Fraction(0): mask(97, 100)})
     made.evaluate(spec(0, "if"), FGSM(), {Fraction(8, 255): mask(60, 100)})
     collect([root])
-    (drawing,) = drawings("tradeoff", root)
+    (drawing,) = drawings("tradeoff", root).drawn
     assert "1 network has not met all attacks yet and is left out there." in drawing.caption
 
 
-def test_a_panel_without_the_radius_is_passed_over(root: Path) -> None:
+def test_a_panel_without_the_radius_is_passed_over_and_named(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     made = SyntheticRoot(root)
     made.evaluate(spec(0), PGD(norm="l2"), {Fraction(1, 2): mask(50, 100)})
-    collect([root])
-    assert [one.name for one in drawings("tradeoff", root, epsilon="8/255")] == [
-        "tradeoff-digits-linf-pixel-worst-case-8-255"
-    ]
+    words = ["--kind", "tradeoff", "--epsilon", "8/255", "--out", str(tmp_path / "out")]
+    assert main(["plot", "--root", str(root), *words]) == 0
+    names = sorted(path.name for path in (tmp_path / "out").glob("*.pdf"))
+    assert names == ["tradeoff-digits-linf-pixel-worst-case-8-255.pdf"]
+    said = "not drawn: digits l2 pixel: tradeoff: no network has epsilon 0.031"
+    assert said in capsys.readouterr().err
     with pytest.raises(UsageError, match=r"tradeoff: no network has epsilon 0\.25"):
         drawings("tradeoff", root, epsilon="1/4")
 
@@ -112,4 +132,4 @@ def test_nothing_collected_names_the_way_out(
 ) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
     assert main(["plot", "--root", str(tmp_path)]) == 2
-    assert "there is no table yet; run `python launch.py collect`" in capsys.readouterr().err
+    assert "no cell has been started here" in capsys.readouterr().err
