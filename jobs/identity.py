@@ -59,6 +59,7 @@ NEUTRAL: dict[tuple[str, str], object] = {
     ("SAPGD", "draws"): 1,
     ("Evaluation", "draws"): 1,
     ("Evaluation", "save_examples"): 0,
+    ("SpikingSuite", "source"): None,
 }
 """(class name, field) → value at which a field added after version 1 is left out."""
 

@@ -14,10 +14,10 @@ from snnlib.attacks import ATTACKS, guards
 from snnlib.attacks.ball import Ball
 from snnlib.attacks.gradient import Candidate, Candidates
 from snnlib.attacks.part import Part
+from snnlib.attacks.transfer import armed_members
 from snnlib.classifier import SpikingClassifier, frozen
 from snnlib.datasets import Batch
-from snnlib.spec.attack import AnyAttack, Attack, Blind, Clean, Member
-from snnlib.spec.suite import members
+from snnlib.spec.attack import AnyAttack, Attack, Blind, Clean, Member, Transfer
 
 Item = TypeVar("Item")
 
@@ -29,7 +29,7 @@ class BatchOutcome:
     Attributes:
         correct_EB: still classified correctly, bool [epsilons, samples].
         zero_gradient_EB: the attack saw exactly zero gradients only, until it broke the sample; of
-            a suite those members count that look at gradients; bool [epsilons, samples].
+            a suite those members count that look at this network's; bool [epsilons, samples].
         member_EB: position of the suite's member that broke the sample, 0 for an attack that is no
             suite, -1 where the sample stands; int16 [epsilons, samples].
         step_EB: gradient steps or queries that this member had made when it found the point, over
@@ -123,7 +123,7 @@ def _run(
     tally: "_Tally",
 ) -> None:
     """Run the members of an attack, and judge each point that they propose."""
-    chain = members(attack)
+    chain = armed_members(attack)
     bounds = model.bounds(attack.space)
     for place, member in enumerate(chain):
         # the first one sees the whole batch, so that every batch begins in the same shape
@@ -232,7 +232,8 @@ class _Tally:
         stood_B = self.standing_EB[at]
         if self._examples is not None:
             self._keep_examples(candidate.epsilon, judged, stood_B)
-        if not isinstance(member, Blind):
+        if not isinstance(member, Blind) and not (place and isinstance(member, Transfer)):
+            # a suite's transfer would tell of the source, the others tell of this network
             self._looked = True
             self._seen_EB[at] |= stood_B & ~candidate.zero_gradient_B
         broke_B = stood_B & ~right_B

@@ -194,7 +194,7 @@ def _how(attack: dict[str, Any]) -> dict[str, Any]:
     """Space and surrogate of an attack; of a transfer those on its source, and which that is."""
     climb = attack["attack"] if attack["name"] == "transfer" else attack
     found = {"space": climb.get("space"), "surrogate": views.flat(climb.get("surrogate"))}
-    if climb is attack:
+    if not attack.get("source"):
         return found
     return {**found, "source": attack["source"], "climb": climb["name"]}
 

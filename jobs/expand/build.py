@@ -12,7 +12,7 @@ from jobs.expand.labels import Recipe, stems
 from jobs.expand.messages import Findings
 from jobs.expand.parents import Family, Network, Source
 from jobs.expand.parts import NETWORK, Part
-from snnlib.spec.attack import Attack, Transfer
+from snnlib.spec.attack import Attack, Climbing
 from snnlib.spec.stage import Stage
 from snnlib.spec.training import TrainingSpec
 
@@ -70,7 +70,11 @@ class Builder:
     def _climbed(self, draft: Draft) -> dict[int, Source]:
         """What the transfer attacks of a cell climb on, by their places in the list."""
         attacks = draft.part("attacks").value
-        places = [n for n, attack in enumerate(attacks) if isinstance(attack, Transfer)]
+        places = [
+            place
+            for place, attack in enumerate(attacks)
+            if isinstance(attack, Climbing) and attack.source is not None
+        ]
         found = {place: self.family.source(draft, place) for place in places}
         return {place: source for place, source in found.items() if source is not None}
 
@@ -142,7 +146,7 @@ class Builder:
             else:
                 named = f"sha256:{source.file.sha256}"
             attack = made[place]
-            assert isinstance(attack, Transfer)
+            assert isinstance(attack, Climbing)
             made[place] = replace(attack, source=named)
         # cells that climb on the same networks share the object, and with it the ids
         return self._made.setdefault(tuple(made), tuple(made))

@@ -11,6 +11,7 @@ from snnlib.spec.attack import (
     AttackLoss,
     AutoAttack,
     Blind,
+    Climbing,
     GradientAttack,
     SpikingSuite,
     Transfer,
@@ -217,11 +218,14 @@ def is_random(model: Model) -> bool:
     return isinstance(model.encoder, Poisson)
 
 
-def transfer(given: Transfer, source: Model) -> Iterator[Misfit]:
+def transfer(given: Climbing, source: Model) -> Iterator[Misfit]:
     """What of a transfer attack has no meaning for the network that it climbs on."""
     if given.space != "pixel":
+        key = "attack.space" if isinstance(given, Transfer) else "space"
         message = "perturbs pixels, which is all that two networks share; leave 'space' out"
-        yield "attack.space", f"a transfer attack {message}"
+        yield key, f"a transfer attack {message}"
+        return
+    if isinstance(given, SpikingSuite):
         return
     for key, message in attack(given.attack, source):
         yield f"attack.{key}", message

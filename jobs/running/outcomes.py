@@ -12,7 +12,7 @@ from snnlib.evaluate import BatchOutcome
 from snnlib.spec.attack import AnyAttack, Clean, Member, Suite
 from snnlib.spec.suite import members
 
-_ALIKE = frozenset({"name", "norm", "space", "clip", "steps", "queries"})
+_ALIKE = frozenset({"name", "norm", "space", "clip", "steps", "queries", "source"})
 """What tells no member of a suite from another, or is the suite's own."""
 
 

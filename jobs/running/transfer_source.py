@@ -1,7 +1,7 @@
 """The networks that transfer attacks climb on: loaded and verified like the one that is judged."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,11 @@ from jobs.checkpoint import Weights
 from jobs.errors import CorruptFile
 from jobs.running.cell_run import CellRun
 from snnlib import models
-from snnlib.attacks.transfer import Loaded
+from snnlib.attacks.transfer import Loaded, LoadedSuite
 from snnlib.classifier import SpikingClassifier
 from snnlib.datasets import Data
 from snnlib.errors import NotFinite, SnnlibError
-from snnlib.spec.attack import AnyAttack, Transfer
+from snnlib.spec.attack import AnyAttack, Climbing, Transfer
 from snnlib.spec.model import Model
 
 
@@ -32,7 +32,7 @@ def armed(run: CellRun, named: Mapping[str, Any], data: Data) -> tuple[AnyAttack
         SnnlibError: weights of an own file do not fit this cell's network.
     """
     attack = identity.restore_attack(dict(named))
-    if not isinstance(attack, Transfer):
+    if not isinstance(attack, Climbing) or attack.source is None:
         return attack, None
     assert isinstance(attack.source, str), "resolved by whoever planned it"
     own, _, sha256 = attack.source.rpartition(":")
@@ -42,8 +42,9 @@ def armed(run: CellRun, named: Mapping[str, Any], data: Data) -> tuple[AnyAttack
     else:
         model, weights, sha256 = _trained(run, attack.source)
         network = _built(model, weights, data)
-    options = {key: getattr(attack, key) for key in ("source", "attack")}
-    return Loaded(network=network.to(run.job.world.device), **options), sha256
+    options: dict[str, Any] = {one.name: getattr(attack, one.name) for one in fields(attack)}
+    kind = Loaded if isinstance(attack, Transfer) else LoadedSuite
+    return kind(network=network.to(run.job.world.device), **options), sha256
 
 
 def _trained(run: CellRun, training_id: str) -> tuple[Model, Weights, str]:
@@ -72,4 +73,6 @@ def _built(model: Model, weights: Weights, data: Data) -> SpikingClassifier:
 
 def watched(attack: AnyAttack, before_pass: Callable[[], object]) -> AnyAttack:
     """The attack, whose passes through its source too can be told to end."""
-    return replace(attack, before_pass=before_pass) if isinstance(attack, Loaded) else attack
+    if not isinstance(attack, Loaded | LoadedSuite):
+        return attack
+    return replace(attack, before_pass=before_pass)

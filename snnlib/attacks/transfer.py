@@ -18,7 +18,8 @@ from snnlib.attacks.gradient import Candidates, bim, fgsm, pgd, rfgsm
 from snnlib.attacks.momentum import mifgsm, sapgd
 from snnlib.classifier import SpikingClassifier, frozen
 from snnlib.errors import SnnlibError
-from snnlib.spec.attack import Transfer
+from snnlib.spec.attack import Attack, Member, SpikingSuite, Transfer
+from snnlib.spec.suite import members
 
 CLIMBS: dict[str, Callable[..., Candidates]] = {
     "fgsm": fgsm,
@@ -43,6 +44,31 @@ class Loaded(Transfer):
 
     network: SpikingClassifier
     before_pass: Callable[[], object] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LoadedSuite(SpikingSuite):
+    """A suite with the network that its transfer attacks climb on; attributes as of `Loaded`."""
+
+    network: SpikingClassifier
+    before_pass: Callable[[], object] | None = None
+
+
+def armed_members(attack: Attack) -> tuple[Member, ...]:
+    """The members of an attack; those that climb on another network come with it, if it is loaded."""
+    chain = members(attack)
+    if not isinstance(attack, LoadedSuite):
+        return chain
+
+    def armed(member: Transfer) -> Loaded:
+        return Loaded(
+            source=member.source,
+            attack=member.attack,
+            network=attack.network,
+            before_pass=attack.before_pass,
+        )
+
+    return tuple(armed(one) if isinstance(one, Transfer) else one for one in chain)
 
 
 def transfer(

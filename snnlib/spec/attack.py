@@ -282,6 +282,10 @@ def _source(value: object, info: ValidationInfo) -> object:
     return value
 
 
+def _source_if_any(value: object, info: ValidationInfo) -> object:
+    return None if value is None else _source(value, info)
+
+
 _SourceId = Annotated[str, Field(pattern=r"^([0-9a-f]{16}|sha256:[0-9a-f]{64})$")]
 
 
@@ -361,6 +365,7 @@ class SpikingSuite(BlindAttack):
         steps: gradient steps of each strong attack.
         queries: points that Square asks about.
         draws: of the network's noise that each gradient is the mean over.
+        source: another network, as of `Transfer`; what is found on it is judged before Square.
     """
 
     revision: ClassVar[int] = 2
@@ -370,6 +375,7 @@ class SpikingSuite(BlindAttack):
     steps: PositiveInt = 100
     queries: PositiveInt = 5000
     draws: PositiveInt = 1
+    source: Annotated[TransferSource | _SourceId | None, BeforeValidator(_source_if_any)] = None
 
 
 AttackName = Literal[
@@ -378,6 +384,8 @@ AttackName = Literal[
 SuiteName = Literal["autoattack", "snn"]
 Member = FGSM | RFGSM | BIM | PGD | MIFGSM | APGD | FAB | Square | SAPGD | RandomNoise | Transfer
 """An attack that is not made of others."""
+Climbing = Transfer | SpikingSuite
+"""Those that may climb on another network: the one that `source` names, if it names one."""
 Suite = AutoAttack | SpikingSuite
 """Attacks one after the other, each on what the ones before left standing."""
 _Attack = Member | Suite

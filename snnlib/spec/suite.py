@@ -12,6 +12,7 @@ from snnlib.spec.attack import (
     APGD,
     FAB,
     FGSM,
+    MIFGSM,
     SAPGD,
     Attack,
     AttackLoss,
@@ -20,6 +21,7 @@ from snnlib.spec.attack import (
     Own,
     SpikingSuite,
     Square,
+    Transfer,
 )
 from snnlib.spec.neuron import (
     ASSG,
@@ -102,4 +104,8 @@ def _snn(suite: SpikingSuite) -> Iterator[Member]:
     stable = SAPGD(space=space, clip=clip, steps=suite.steps, gradient="bptt", draws=draws)
     yield stable
     yield replace(stable, surrogate=ASSG())
+    if suite.source is not None:
+        # what climbs with momentum carries over best (Dong et al. 2018, table 1)
+        yield Transfer(source=suite.source, attack=MIFGSM(clip=clip, steps=suite.steps))
+        yield Transfer(source=suite.source, attack=APGD(clip=clip, steps=suite.steps))
     yield Square(space=space, clip=clip, queries=suite.queries)

@@ -8,7 +8,7 @@ from jobs import identity
 from jobs.errors import ManifestError
 from jobs.expand import manifest
 from jobs.expand.cell import Cell
-from snnlib.spec.attack import APGD, PGD, Transfer
+from snnlib.spec.attack import APGD, PGD, SpikingSuite, Transfer
 
 HEAD = """version: 1
 name: transfer
@@ -63,6 +63,15 @@ def test_a_source_may_descend_from_the_cell_itself() -> None:
     assert source.parent.training_id == cell.training_id
 
 
+def test_a_suite_may_climb_on_a_source_too() -> None:
+    entry = f"  - {{attacks: [snn, {{name: snn, source: {TWIN}}}]}}\n"
+    (cell,) = cells(HEAD + "cells:\n" + entry)
+    (source,) = cell.sources
+    assert cell.attacks == (SpikingSuite(), SpikingSuite(source=source.training_id))
+    assert cell.source_of == {list(cell.attack_ids)[2]: source.training_id}
+    assert "source" not in identity.plain(SpikingSuite())
+
+
 def test_a_file_of_weights_is_a_source_too() -> None:
     sha256 = "5" * 64
     file = f"{{checkpoint: {{path: w.safetensors, sha256: {sha256!r}}}}}"
@@ -88,6 +97,12 @@ def test_a_file_of_weights_is_a_source_too() -> None:
         (attacked("{parent: {model.neuron: relu}}"), "write time_steps: 1"),
         (attacked(TWIN, ", attack: square"), "choose fgsm, rfgsm, bim, pgd, mifgsm, apgd, sapgd"),
         (attacked(TWIN, ", attack: {name: pgd, space: repeated}"), "leave 'space' out"),
+        (
+            f"  - {{attacks: [{{name: snn, space: repeated, source: {TWIN}}}]}}\n",
+            "leave 'space' out",
+        ),
+        ("  - {attacks: [{name: snn, source: {}}]}\n", "write either 'parent' or 'checkpoint'"),
+        ("  - {attacks: [{name: snn, source: twin}]}\n", "expected the keys to replace in this"),
         (attacked(TWIN, ", attack: {name: pgd, gradient: bptt}"), "neuron relu has no spikes"),
         (attacked(TWIN, ", attack: {name: pgd, draws: 3}"), "encoder 'direct' has no noise"),
         ("  - {attacks: [transfer]}\n", "write e.g. source: {parent: {seed: 1}}"),

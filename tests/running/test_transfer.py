@@ -19,7 +19,7 @@ from jobs.running.cell_run import CellRun
 from jobs.running.partial import Subject
 from snnlib import models
 from snnlib.errors import NotFinite, SnnlibError
-from snnlib.spec.attack import PGD, Transfer
+from snnlib.spec.attack import PGD, Climbing, SpikingSuite, Transfer
 from snnlib.spec.model import Small
 from snnlib.spec.neuron import ReLU
 from snnlib.spec.training import TrainingSpec
@@ -29,6 +29,7 @@ from tests.running.test_evaluate_cell import DATA, EVALUATION, RADII, SPEC, atte
 TWIN = replace(SPEC, model=Small(neuron=ReLU(), time_steps=1))
 TWIN_ID = identity.training_id(TWIN)
 ATTACK = Transfer(source=TWIN_ID, attack=PGD(steps=3))
+SUITE = SpikingSuite(sweep_steps=1, steps=1, queries=1, source=TWIN_ID)
 ONE, OTHER = cell(), cell(1)
 CLIMBING = replace(
     ONE, attacks=(*ONE.attacks, Transfer(source=OTHER.training_id)), sources=(OTHER,)
@@ -55,17 +56,21 @@ def put(root: RunRoot, spec: TrainingSpec, scale: float = 1.0) -> str:
     return sha256
 
 
-def evaluated(root: RunRoot, attack: Transfer = ATTACK, **more: Any) -> records.Record:
+def evaluated(root: RunRoot, attack: Climbing = ATTACK, **more: Any) -> records.Record:
     run = attempt(root, 1, attack)
     evaluate_cell.evaluate_cell(CellRun(run.job, {**run.order, **more}, 1), DATA)
     return next(record for _, record in records.valid(run.cell))
 
 
-def test_a_record_names_the_source_and_its_weights(root: RunRoot) -> None:
+@pytest.mark.parametrize("attack", [ATTACK, SUITE], ids=lambda attack: attack.name)
+def test_a_record_names_the_source_and_its_weights(root: RunRoot, attack: Climbing) -> None:
     trained(root)
     sha256 = put(root, TWIN)
-    record = evaluated(root)
-    assert record.attack == identity.plain(ATTACK)
+    record = evaluated(root, attack)
+    assert record.attack == identity.plain(attack)
+    assert record.members[-3:] == (
+        ("transfer/mifgsm", "transfer/apgd", "square") if attack is SUITE else ()
+    )
     assert record.evaluation["source_sha256"] == sha256 != record.model_sha256
     assert [row.epsilon for row in record.rows] == list(RADII)
 

@@ -10,6 +10,7 @@ import torch
 
 from jobs import identity
 from snnlib.attacks import ATTACKS
+from snnlib.attacks.transfer import LoadedSuite
 from snnlib.evaluate import BatchOutcome, attack_batch
 from snnlib.spec.attack import (
     FGSM,
@@ -51,6 +52,16 @@ def test_every_suite_has_a_name_and_known_members() -> None:
     assert {suite.name for suite in SUITES} == set(get_args(SuiteName))
     assert all(member.name in ATTACKS for suite in SUITES for member in members(suite))
     assert members(FGSM()) == (FGSM(),)
+
+
+def test_a_source_adds_transfers_before_the_last() -> None:
+    bare = SpikingSuite(clip=False)
+    alone, more = members(bare), members(replace(bare, source="ab" * 8))
+    assert [(m.name, m.space, m.clip) for m in more[len(alone) - 1 : -1]] == [
+        ("transfer", "pixel", False),
+        ("transfer", "pixel", False),
+    ]
+    assert (*more[: len(alone) - 1], more[-1]) == alone
 
 
 def test_autoattack_is_the_standard_four() -> None:
@@ -99,6 +110,19 @@ def test_what_breaks_a_sample_is_told(suite: Suite) -> None:
     assert found.member_EB[:, -1].tolist() == [0, 0]
     assert found.member_EB.max() > 0
     assert sizes[0] == len(BATCH.labels_B) > sizes[-1]
+
+
+def test_a_suites_transfer_asks_its_source_and_tells_nothing_of_its_gradients() -> None:
+    flat, source, passes = networks.small(), networks.small(seed=4), []
+    with torch.no_grad():
+        for weight in flat.parameters():
+            weight.zero_()  # answers 0, and has no gradients
+    source.layers.register_forward_pre_hook(lambda *_: passes.append(1))
+    suite = LoadedSuite(sweep_steps=1, steps=2, queries=1, source="ab" * 8, network=source)
+    batch = replace(BATCH, labels_B=torch.zeros_like(BATCH.labels_B))
+    found = attack_batch(flat, suite, EPSILONS, batch, seed=0)
+    assert len(passes) >= 2 * 2 * len(EPSILONS)
+    assert bool((found.correct_EB & found.zero_gradient_EB).all())
 
 
 def test_the_first_member_counts_as_it_would_alone() -> None:
