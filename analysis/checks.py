@@ -304,7 +304,8 @@ def _codes(where: str, rows: pd.DataFrame) -> Iterator[Finding]:
 
 
 def _missing_seeds(found: pd.DataFrame) -> Iterator[Finding]:
-    for dataset, rows in found.groupby("dataset", sort=True):
+    """Seeds that other networks on the same samples have."""
+    for (dataset, _, _), rows in found.groupby(["dataset", "split", "samples_sha256"], sort=True):
         wanted = set(rows["seed"])
         for _, mine in rows.groupby("configuration", sort=True):
             if lost := sorted(wanted - set(mine["seed"])):

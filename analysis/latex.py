@@ -29,6 +29,7 @@ _SPREADS: dict[Spread, str] = {
     "interval": r"half of Student's {level:g}\,\% interval of the mean over seeds",
     "deviation": "standard deviation over seeds",
 }
+_PAIR = 2
 _NORMS = {"linf": r"$\ell_\infty$", "l2": r"$\ell_2$"}
 
 
@@ -42,9 +43,9 @@ def to_latex(
 ) -> str:
     r"""A booktabs table: a row for each network and regime, a column for each attack and radius.
 
-    Bold is the best of a column only where it is significantly better than every other row: by
-    McNemar's exact test over the samples, with Holm's correction over the table, and by the seeds
-    if there are several (`compare`).
+    Bold is the best of a column only where all rows have the same seeds and it is significantly
+    better than every other: by McNemar's exact test over the samples, with Holm's correction over
+    the table, and by the seeds if there are several (`compare`).
 
     Args:
         frame: rows with masks, of `worst_case`, or of `with_masks` for single attacks.
@@ -155,9 +156,10 @@ def _best(rows: pd.DataFrame, points: pd.DataFrame, confidence: float) -> tuple[
         mine = rows["configuration"] == top["configuration"]
         here = (rows["attack_name"] == top["attack_name"]) & (rows["epsilon"] == top["epsilon"])
         leader, rivals = rows[here & mine], rows[here & ~mine]
-        paired = rivals["seed"].isin(set(leader["seed"])).groupby(rivals["configuration"]).any()
-        # a rival without a common seed is not tested, so that nothing is known to be best
-        if len(paired) and paired.all():
+        own = set(leader["seed"])
+        shown = rivals.groupby("configuration")["seed"].agg(set)
+        # the test pairs seeds: of other ones it would speak of other numbers than those shown
+        if len(shown) and all(seeds == own for seeds in shown):
             tests = compare(rivals, leader, resamples=1)
             found.append(tests.assign(point=column.index[place]))
     if not found:
@@ -176,11 +178,17 @@ def _attack(row: Any) -> str:
 
 def _cell(row: Any, spread: Spread, *, bold: bool) -> str:
     """Mean in percent and its spread over seeds, if there are several."""
-    width = row.deviation if spread == "deviation" else row.mean - row.seed_low
     text = f"{100 * row.mean:.1f}"
     if row.seeds > 1:
+        width = row.deviation if spread == "deviation" else _half(row)
         text += f" \\pm {100 * width:.1f}"
     return f"$\\mathbf{{{text}}}$" if bold else f"${text}$"
+
+
+def _half(row: Any) -> float:
+    """Half of Student's interval; of two seeds it would say little but that they are two."""
+    half = (row.highest - row.lowest) / 2 if row.seeds == _PAIR else row.mean - row.seed_low
+    return float(half)
 
 
 def _radius(numerator: int, denominator: int, *, grey: bool = False) -> str:
@@ -219,12 +227,21 @@ def _over(points: pd.DataFrame) -> str:
     return "; ".join(f"at {', '.join(at)} over {escape(names)}" for names, at in radii.items())
 
 
+def _spread_text(points: pd.DataFrame, spread: Spread, confidence: float) -> str:
+    text = _SPREADS[spread].format(level=100 * confidence)
+    pairs = points["seeds"] == _PAIR
+    if spread == "deviation" or not pairs.any():
+        return text
+    more = (points["seeds"] > _PAIR).any()
+    return f"{text}, of two seeds half their range" if more else "half the range of two seeds"
+
+
 def _caption(points: pd.DataFrame, spread: Spread, confidence: float, tests: int) -> str:
     """What the numbers are, of how many, and what is bold."""
     first = points.iloc[0]
     mean = f"mean over {seeds_text(points)}"
     if points["seeds"].max() > 1:
-        mean += f" $\\pm$ {_SPREADS[spread].format(level=100 * confidence)}"
+        mean += f" $\\pm$ {_spread_text(points, spread, confidence)}"
     words = [
         f"Accuracy in \\% ({mean}) on {escape(first['dataset'])}, {escape(first['split'])} split, "
         f"$n = {first['total']}$ samples for each network."

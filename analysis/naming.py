@@ -1,6 +1,7 @@
 """Short names for people, unambiguous within the rows they are made for."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -9,6 +10,8 @@ import pandas as pd
 THREAT = ["norm", "space", "clip"]
 """What an attacker may change; numbers are compared only where it is the same."""
 
+_RARER = ("step_size", "random_start", "alpha", "draws", "evaluation_draws", "source_training_id")
+"""Options that are named only where nothing else tells two attacks apart."""
 _USUAL = ("cross_entropy", "own")
 """Options of an attack that go without saying."""
 
@@ -31,6 +34,13 @@ def epsilon_text(numerator: int, denominator: int, *, grey: bool = False) -> str
     return f"{numerator / denominator:g}" if tail == 1 else f"{numerator}/{denominator}"
 
 
+def radii_text(points: pd.DataFrame) -> str:
+    """The radii of some rows as papers write them, e.g. "0, 8/255, 16/255"."""
+    grey = in_grey_levels(points)
+    found = points.drop_duplicates("epsilon").sort_values("epsilon")
+    return ", ".join(epsilon_text(r.epsilon_num, r.epsilon_den, grey=grey) for r in each(found))
+
+
 def in_grey_levels(points: pd.DataFrame) -> bool:
     """Whether every radius is a whole number of 255ths, of the maximum norm.
 
@@ -49,13 +59,14 @@ def each(frame: pd.DataFrame) -> Iterable[Any]:
 def add_names(results: pd.DataFrame) -> pd.DataFrame:
     """Results with columns `network`, `training` and `attack_name`.
 
-    A network's name says its encoder, time steps or configuration only where those tell networks
-    of one dataset apart; an attack's says its id only where others of its threat model share it.
+    A network's name says its encoder and time steps only where those tell networks of one dataset
+    apart, a training's what its label says beyond that, and an attack's its rarer options only
+    where others on its samples share the rest. What nothing else tells apart has a piece of its id.
     """
     attacks = {
         attack: name
         for _, group in results.drop_duplicates("attack_id").groupby(
-            ["dataset", *THREAT], observed=True, dropna=False
+            ["dataset", "samples_sha256", *THREAT], observed=True, dropna=False
         )
         for attack, name in _distinct(_attacks(group)).items()
     }
@@ -84,12 +95,33 @@ def _settings(settings: pd.DataFrame) -> dict[str, tuple[str, str]]:
         network = f"{row.model}-{row.neuron}"
         network += f" {row.encoder}" * encoders + f" T{row.time_steps}" * steps
         found[str(row.configuration)] = network, _training(row)
-    whole = {key: " ".join(pair) for key, pair in found.items()}
-    unclear = {key for key, name in _distinct(whole).items() if name != whole[key]}
-    return {
-        key: (f"{network} #{key[:4]}" if key in unclear else network, training)
-        for key, (network, training) in found.items()
-    }
+    alike: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for key, pair in found.items():
+        alike[pair].append(key)
+    labels = dict(zip(settings["configuration"], settings["label"], strict=True))
+    for (network, training), keys in alike.items():
+        if len(keys) > 1:
+            words = _telling([_additions(labels[key]) for key in keys])
+            for key, word in zip(keys, words or keys, strict=True):
+                whole = (
+                    (network, f"{training} {word}")
+                    if words
+                    else (f"{network} #{word[:4]}", training)
+                )
+                found[key] = whole
+    return found
+
+
+def _additions(label: str) -> list[str]:
+    """What a label says beyond dataset, network and regime, such as "tau=3"."""
+    return [word for word in str(label).split("/") if "=" in word]
+
+
+def _telling(words: Sequence[Sequence[str]]) -> list[str]:
+    """Of each list of words those that not all share; nothing if that tells them not apart."""
+    shared = set[str].intersection(*map(set, words))
+    texts = [" ".join(word for word in one if word not in shared) for one in words]
+    return texts if all(texts) and len(set(texts)) == len(texts) else []
 
 
 def _training(row: Any) -> str:
@@ -105,10 +137,12 @@ def _training(row: Any) -> str:
 
 
 def _attacks(attacks: pd.DataFrame) -> dict[str, str]:
-    """Attack id → name, e.g. "pgd-10", "pgd-100x5 margin"."""
-    found = {}
+    """Attack id → name, e.g. "pgd-10", "pgd-100x5 margin", "transfer apgd-10"."""
+    found, rarer = {}, {}
     for row in each(attacks):
         name = str(row.attack)
+        if row.attack == "transfer":
+            name += f" {row.source_attack}"
         if not pd.isna(row.steps):
             name += f"-{row.steps}"
         if not pd.isna(row.restarts) and row.restarts > 1:
@@ -116,6 +150,14 @@ def _attacks(attacks: pd.DataFrame) -> dict[str, str]:
         options = (row.loss, row.surrogate, row.gradient)
         name += "".join(f" {o}" for o in options if isinstance(o, str) and o not in _USUAL)
         found[str(row.attack_id)] = name
+        values = {option: getattr(row, option, None) for option in _RARER}
+        rarer[str(row.attack_id)] = [f"{o}={v}" for o, v in values.items() if not pd.isna(v)]
+    alike: dict[str, list[str]] = defaultdict(list)
+    for key, name in found.items():
+        alike[name].append(key)
+    for keys in alike.values():
+        if len(keys) > 1 and (words := _telling([rarer[key] for key in keys])):
+            found |= {key: f"{found[key]} {word}" for key, word in zip(keys, words, strict=True)}
     return found
 
 

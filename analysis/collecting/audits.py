@@ -77,16 +77,31 @@ def in_words(audits: pd.DataFrame, results: pd.DataFrame) -> dict[tuple[str, str
     """
     families = results[["training_id", "configuration"]].drop_duplicates()
     known = audits.merge(families, on="training_id")
+    seeds = families.groupby("configuration", observed=True)["training_id"].nunique().to_dict()
     return {
-        (str(configuration), str(space)): _words(rows)
+        (str(configuration), str(space)): _words(rows, seeds[configuration])
         for (configuration, space), rows in known.groupby(["configuration", "space"], observed=True)
     }
 
 
-def _words(rows: pd.DataFrame) -> str:
+def judged(rows: pd.DataFrame, seeds: int) -> str:
+    """Whom the audits of a configuration in one space judged, as far as that does not go without saying.
+
+    Args:
+        rows: of `audits`.
+        seeds: how many networks of the configuration there are.
+    """
+    rules = sorted(set(rows["gradient"]))
+    there = rows["training_id"].nunique()
+    words = [f"under {', '.join(rules)}"] if "own" not in rules else []
+    words += [f"{there} of {seeds} seeds"] if there < seeds else []
+    return ", ".join(words)
+
+
+def _words(rows: pd.DataFrame, total: int) -> str:
     worst = _worst(rows["verdict"])
     if worst == VERDICTS[0]:
-        return worst
+        return f"{worst} {judged(rows, total)}".rstrip()
     order: dict[str, int] = {item: place for place, item in enumerate(LIMITS)}
     failing = rows[(rows["verdict"] == worst) & (rows["item_verdict"] == worst)]
     first = min(each(failing), key=lambda row: order.get(row.item, len(order)))

@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.figures import style
 from analysis.figures.style import Drawing
 from analysis.metrics import gradient_sparsity, masking_gap
-from analysis.naming import each
+from analysis.naming import each, radii_text
 from analysis.selection import check_one_panel, named
 from jobs.errors import UsageError
 
@@ -100,8 +100,8 @@ def draw_sparsity(
     at = float(Fraction(epsilon)) if epsilon else style.most_telling(found, means, "sparsity")
     points = found[found["epsilon"] == at]
     if points.empty:
-        radii = ", ".join(f"{e:.4g}" for e in sorted(set(found["epsilon"])))
-        raise UsageError(f"sparsity: no network has epsilon {at:.4g}; there are {radii}")
+        there = radii_text(found)
+        raise UsageError(f"sparsity: no network has epsilon {epsilon}; there are {there}")
     lines = style.line_styles(points)
     with style.styled():
         made, (axes,) = style.figure(_HEIGHT + style.legend_in(lines))

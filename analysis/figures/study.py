@@ -1,5 +1,6 @@
 """All figures of a collected run root, or of one study in it."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -77,12 +78,12 @@ def drawings(
 
 def _drawn(work: Iterable[tuple[pd.DataFrame, Callable[[], Drawing]]]) -> Drawings:
     """Drawings of the panels that have what it takes; the first refusal if none has."""
-    found: list[Drawing] = []
+    found: list[tuple[pd.DataFrame, Drawing]] = []
     refused: list[UsageError] = []
     passed_over: list[str] = []
     for panel, draw in work:
         try:
-            found.append(draw())
+            found.append((panel, draw()))
         except UsageError as error:
             refused.append(error)
             passed_over.append(f"{_panel_text(panel)}: {error}")
@@ -138,7 +139,7 @@ def _tradeoff(
 
 def _curves(panel: pd.DataFrame, samples: pd.DataFrame) -> Iterator[Callable[[], Drawing]]:
     """What draws the worst case, and each attack."""
-    attacks = sorted(set(panel["attack_name"]) - {"clean"})
+    attacks = sorted(set(panel.loc[panel["attack"] != "clean", "attack_name"]))
     if len(attacks) > 1:
         yield partial(_worst_curves, panel, samples)
     for attack in attacks:
@@ -161,12 +162,17 @@ def _noted(drawing: Drawing, left: int) -> Drawing:
     return replace(drawing, caption=f"{drawing.caption} {note}")
 
 
-def _told_apart(drawn: Sequence[Drawing]) -> list[Drawing]:
-    """Drawings, with a number behind names that came before."""
+def _told_apart(drawn: Sequence[tuple[pd.DataFrame, Drawing]]) -> list[Drawing]:
+    """Drawings; where several have one name, with their numbers of samples, or else a number."""
+    shared = Counter(one.name for _, one in drawn)
+    sized = [
+        replace(one, name=f"{one.name}-n{panel['total'].iloc[-1]}") if shared[one.name] > 1 else one
+        for panel, one in drawn
+    ]
     found: list[Drawing] = []
-    seen: dict[str, int] = {}
-    for one in drawn:
-        seen[one.name] = seen.get(one.name, 0) + 1
+    seen: Counter[str] = Counter()
+    for one in sized:
+        seen[one.name] += 1
         again = f"-{seen[one.name]}" if seen[one.name] > 1 else ""
         found.append(replace(one, name=one.name + again))
     return found

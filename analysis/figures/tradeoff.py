@@ -6,6 +6,7 @@ import pandas as pd
 
 from analysis.figures import style
 from analysis.figures.style import Drawing
+from analysis.naming import radii_text
 from analysis.selection import check_one_panel, check_same_attacks, named, with_starts
 from analysis.statistics import summary
 from jobs.errors import UsageError
@@ -41,8 +42,8 @@ def draw_tradeoff(frame: pd.DataFrame, epsilon: str | Fraction | None = None) ->
     points = summary(rows)
     at = float(Fraction(epsilon)) if epsilon is not None else _telling(points)
     if at not in set(points["epsilon"]):
-        radii = ", ".join(f"{e:.4g}" for e in sorted(set(points["epsilon"])))
-        raise UsageError(f"tradeoff: no network has epsilon {at:.4g}; there are {radii}")
+        there = radii_text(points)
+        raise UsageError(f"tradeoff: no network has epsilon {epsilon}; there are {there}")
     # both coordinates of a mean are over the same seeds
     rows = rows[rows["training_id"].isin(set(rows.loc[rows["epsilon"] == at, "training_id"]))]
     points = summary(rows)

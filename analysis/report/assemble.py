@@ -52,7 +52,7 @@ def page(study: Study, tables: Tables) -> str:
         tables: as collected; rows of other studies are left out.
     """
     mine = of_study(tables, study)
-    numbers = points(mine)
+    numbers = points(mine, study.own)
     rows = Rows(numbers)
     found = list(_sections(study, mine, rows, numbers))
     style, script = _file("style.css"), _file("script.js")

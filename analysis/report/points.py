@@ -1,15 +1,17 @@
 """The numbers of a report: means over seeds of every attack, and of the worst case over attacks."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
+import numpy as np
 import pandas as pd
 
+from analysis.collecting.audits import judged
 from analysis.metrics import BLIND, masking_gap
-from analysis.naming import THREAT, each
-from analysis.report.study import Tables
+from analysis.naming import THREAT
+from analysis.report.study import CellState, Tables
 from analysis.selection import named
 from analysis.statistics import summary, worst_case
 from analysis.summary_text import comparable
@@ -55,23 +57,29 @@ class Points:
             ones of each seed, `zero` the share of samples without a gradient, `broken_by` and
             `mean_linf` how samples fell.
         worst: as `attacked`, for the worst case over attacks, radius 0 included; `partial` where
-            other networks met more attacks.
+            other networks met more attacks, or the study asks for more.
         masked: values of `MASKED` → why that accuracy is doubtful.
-        verdicts: (configuration, space) → the worst verdict of its audits.
+        verdicts: (configuration, space) → the worst verdict of its audits, and whom they judged if
+            not every seed under its own gradient.
     """
 
     attacked: pd.DataFrame
     worst: pd.DataFrame
     masked: dict[tuple[Any, ...], Masked]
-    verdicts: dict[tuple[str, str], str]
+    verdicts: dict[tuple[str, str], tuple[str, str]]
 
     def doubt(self, row: Any) -> Masked | None:
         """What speaks against a row of either frame."""
         return self.masked.get(tuple(getattr(row, name) for name in MASKED))
 
 
-def points(tables: Tables) -> Points:
-    """Means over seeds of a study's results."""
+def points(tables: Tables, cells: Sequence[CellState]) -> Points:
+    """Means over seeds of a study's results.
+
+    Args:
+        tables: of the study.
+        cells: the study's own.
+    """
     # names are made once: those of a part of the rows could differ
     rows = named(tables.results)
     options = rows.drop_duplicates("attack_id")
@@ -84,12 +92,27 @@ def points(tables: Tables) -> Points:
     keys = [*POINT, *THREAT, "attacks"]
     counts = _counts(every.assign(zero_gradient=0), keys).drop(columns="zero")
     worst = comparable(every).merge(counts, on=keys, how="left")
+    early = _unfinished(rows, cells)
+    here = zip(worst["configuration"], *(worst[name] for name in THREAT), strict=True)
+    worst["partial"] |= np.array([key in early for key in here], bool) & (worst["epsilon"] > 0)
     return Points(
         attacked=attacked,
         worst=worst,
         masked=_masked(rows, tables.samples, attacked),
         verdicts=_verdicts(tables),
     )
+
+
+def _unfinished(rows: pd.DataFrame, cells: Sequence[CellState]) -> set[tuple[Any, ...]]:
+    """Configurations, with the threat model, that attacks which the study asks for have not met."""
+    settings = dict(zip(rows["training_id"], rows["configuration"], strict=True))
+    met = set(zip(rows["training_id"], rows["attack_id"], strict=True))
+    return {
+        (settings[cell.training_id], *threat)
+        for cell in cells
+        for attack_id, threat in cell.attacks.items()
+        if threat and cell.training_id in settings and (cell.training_id, attack_id) not in met
+    }
 
 
 def _counts(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
@@ -152,17 +175,16 @@ def _gaps(gaps: pd.DataFrame) -> dict[tuple[Any, ...], tuple[float, tuple[int, i
     return found
 
 
-def _verdicts(tables: Tables) -> dict[tuple[str, str], str]:
-    """The worst verdict of each setting, over its seeds and audits."""
-    settings = dict(
-        zip(tables.trainings["training_id"], tables.trainings["configuration"], strict=True)
-    )
-    found: dict[tuple[str, str], str] = {}
+def _verdicts(tables: Tables) -> dict[tuple[str, str], tuple[str, str]]:
+    """The worst verdict of each setting, over its seeds and audits, and whom they judged."""
+    trainings = tables.trainings[["training_id", "configuration"]]
+    seeds = trainings.groupby("configuration", observed=True)["training_id"].nunique().to_dict()
     # tables are written one after the other: an audit may be read whose training is still to come
-    for row in each(tables.audits[tables.audits["training_id"].isin(list(settings))]):
-        key = settings[row.training_id], str(row.space)
-        found[key] = worst_verdict([row.verdict, found.get(key, VERDICTS[0])])
-    return found
+    known = tables.audits.merge(trainings, on="training_id")
+    return {
+        (str(key), str(space)): (worst_verdict(rows["verdict"]), judged(rows, seeds[key]))
+        for (key, space), rows in known.groupby(["configuration", "space"], observed=True)
+    }
 
 
 def worst_verdict(verdicts: Iterable[str]) -> str:

@@ -1,6 +1,7 @@
 """What a report needs to know besides the tables: a study as its manifest and run root tell it."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +21,7 @@ class CellState:
         training_id: its network.
         label: name for people.
         state: completed, running, failed, …
-        attacks: ids of the attacks that it wants.
+        attacks: id of each attack that it wants → norm, space and clip, None for clean.
         gpus: GPUs that its job holds; 0 for CPU jobs.
         processes: processes of its job.
         own: a cell of the manifest, not merely the parent of one.
@@ -29,7 +30,7 @@ class CellState:
     training_id: str
     label: str
     state: str
-    attacks: frozenset[str] = frozenset()
+    attacks: Mapping[str, tuple[str, str, bool] | None] = field(default_factory=dict)
     gpus: int = 0
     processes: int = 1
     own: bool = True

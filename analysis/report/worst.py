@@ -25,9 +25,9 @@ def findings(points: Points) -> Markup:
 
 
 def block_title(row: Any) -> Markup:
-    """Data set and threat model of a row, e.g. "digits, linf in pixel space"."""
+    """Data set, its samples and threat model of a row, e.g. "digits · n = 400 · linf in …"."""
     threat = threat_text(row.norm, row.space, row.clip)
-    return joined([tag("b", row.dataset), " · ", threat])
+    return joined([tag("b", row.dataset), f" · n = {row.total:,} · ", threat])
 
 
 def radius(row: Any, *, grey: bool) -> str:
@@ -81,10 +81,12 @@ def _rows(block: pd.DataFrame, points: Points) -> list[list[Markup]]:
 
 def _verdict(row: Any, points: Points) -> Markup:
     """The audit's verdict on a network in the space of its row."""
-    verdict = points.verdicts.get((row.configuration, row.space))
-    if verdict is None:
+    known = points.verdicts.get((row.configuration, row.space))
+    if known is None:
         return tag("td", "\N{EN DASH}", class_="none")
-    return tag("td", tag("span", verdict, class_=f"verdict {verdict}"))
+    verdict, judged = known
+    whom = tag("small", f" {judged}") if judged else ""
+    return tag("td", tag("span", verdict, class_=f"verdict {verdict}"), whom)
 
 
 def _cell(row: Any, best: "pd.Series[float]") -> Markup:
@@ -105,7 +107,7 @@ def _cell_title(row: Any) -> str:
 
 
 def _headline(block: pd.DataFrame, points: Points, *, grey: bool) -> Markup:
-    """The largest radius at which a network is surely above chance, and which is best there."""
+    """The largest radius at which a network is surely above chance, and which is highest there."""
     dataset = next(iter(block["dataset"]))
     chance = 1 / CLASSES[dataset] if dataset in CLASSES else 0.0
     attacked = block[(block["epsilon"] > 0) & ~block["partial"]]
@@ -114,17 +116,23 @@ def _headline(block: pd.DataFrame, points: Points, *, grey: bool) -> Markup:
     above = attacked[attacked["sample_low"] > chance]
     if above.empty:
         least = next(iter(each(attacked.sort_values("epsilon"))))
-        text = f"No network stays above chance ({percent(chance)} %), even at {radius(least, grey=grey)}."
+        text = (
+            f"No network is surely above chance ({percent(chance)} %), "
+            f"even at {radius(least, grey=grey)}."
+        )
         return tag("p", text, class_="headline")
     there = above[above["epsilon"] == above["epsilon"].max()]
-    best = next(iter(each(there.sort_values("mean", ascending=False))))
+    best, *others = each(there.sort_values("mean", ascending=False, kind="stable"))
+    level = sum(other.mean == best.mean for other in others)
     return tag(
         "p",
         "Up to ",
         tag("b", radius(best, grey=grey)),
-        f" a network stays above chance ({percent(chance)} %). Best there: ",
+        f" a network is surely above chance ({percent(chance)} %). Highest there: ",
         tag("b", f"{best.network}, {best.training}"),
-        f", {accuracy_text(best)} % over {counted(best.seeds, 'seed')}, worst case of ",
+        f" and {level} as high" if level else "",
+        f", {percent(best.mean)} % (95 % interval over samples {percent(best.sample_low)} to "
+        f"{percent(best.sample_high)}) over {counted(best.seeds, 'seed')}, worst case of ",
         f"{counted(len(attack_names(best.attacks)), 'attack')}.",
         tag("span", f" {_MARK} Its gradients are masked.", class_="warn")
         if points.doubt(best)
@@ -147,7 +155,7 @@ def _caption(block: pd.DataFrame) -> list[str]:
             else f"{seeds.min()} to {seeds.max()} seeds"
         )
         + (" ± half the range over seeds" if seeds.max() > 1 else "")
-        + "; bold: best of its column."
+        + "; bold: highest of its column."
     ]
     if attacks:
         words.append(f" Attacks: {', '.join(attacks[:20])}{' …' if len(attacks) > 20 else ''}.")

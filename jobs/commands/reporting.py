@@ -51,7 +51,7 @@ def report(args: Namespace, console: Console) -> int:
             f"{target}: the page cannot be written ({error.strerror}); name another file with --out"
         ) from error
     console.data(f"{manifest.name}: {target} ({len(content) / 1e6:.2f} MB)")
-    console.data(f"next: open it in a browser, or {command('status', manifest.name)}")
+    console.data(f"next: open it in a browser, or {command('plot', manifest.name)}")
     return 0
 
 
@@ -84,7 +84,10 @@ def _cell_state(item: Planned) -> "CellState":
         training_id=cell.training_id,
         label=cell.label,
         state=item.state,
-        attacks=frozenset(cell.attack_ids),
+        attacks={
+            key: None if attack.name == "clean" else (attack.norm, attack.space, attack.clip)
+            for key, attack in cell.attack_ids.items()
+        },
         gpus=shape.nodes * shape.gpus_per_node,
         processes=shape.nodes * shape.processes,
         own=cell.number >= 0,

@@ -38,7 +38,7 @@ def collect(args: Namespace, console: Console) -> int:
     if args.json:
         console.json(collected)
     else:
-        console.data(f"next: {command('status')}")
+        console.data(f"next: {command('report')}")
     return 0
 
 

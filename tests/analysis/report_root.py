@@ -77,7 +77,12 @@ def study(of: Tables, **more: Any) -> Study:
     pairs = of.results.groupby("training_id")["attack_id"].agg(frozenset)
     labels = dict(zip(of.trainings["training_id"], of.trainings["label"], strict=True))
     cells = [
-        CellState(training_id=str(key), label=labels[key], state="completed", attacks=attacks)
+        CellState(
+            training_id=str(key),
+            label=labels[key],
+            state="completed",
+            attacks=dict.fromkeys(attacks),
+        )
         for key, attacks in pairs.items()
     ]
     made = Study(

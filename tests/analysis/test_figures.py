@@ -100,7 +100,7 @@ def test_the_caption_says_which_interval_is_shown(seeds: list[int], text: str) -
 def test_the_radius_is_the_most_telling_or_as_asked() -> None:
     assert analysis.draw_tradeoff(WORST).name.endswith("worst-case-16-255")
     assert analysis.draw_tradeoff(WORST, "4/255").name.endswith("worst-case-4-255")
-    with pytest.raises(UsageError, match=r"no network has epsilon 0\.5; there are 0, 0\.0156"):
+    with pytest.raises(UsageError, match=r"no network has epsilon 1/2; there are 0, 4/255"):
         analysis.draw_tradeoff(WORST, "1/2")
 
 

@@ -66,6 +66,16 @@ def test_one_seed_has_no_spread_and_deviation_is_offered() -> None:
     assert "$95.0 \\pm 1.0$" in narrow
 
 
+def test_two_seeds_have_their_range_and_other_seeds_are_not_tested() -> None:
+    two = analysis.to_latex(analysis.select(WORST, seed=[0, 1]))
+    assert "half the range of two seeds" in two
+    lonely = WORST[(WORST["neuron"] != "plif") | (WORST["seed"] == 0)]
+    text = analysis.to_latex(lonely)
+    assert "mathbf" in analysis.to_latex(WORST)
+    assert "mathbf" not in text
+    assert "Bold" not in text
+
+
 def test_attacks_stand_side_by_side() -> None:
     text = analysis.to_latex(MASKED, epsilons=["8/255"])
     assert "Clean & $8/255$ & $8/255$ & $8/255$ \\\\" in text

@@ -66,10 +66,10 @@ def test_attacks_are_told_apart(made: SyntheticRoot) -> None:
     )
     for attack in attacks:
         made.evaluate(spec(0), attack, {EIGHT: mask(1, 2)})
-    found = set(names(made)["attack_name"])
-    twins = {name for name in found if name.startswith("pgd-20 #")}
-    clear = {"fgsm", "pgd-10", "pgd-100x5 margin", "pgd-7 sigmoid(alpha=4)"}
-    assert (found - twins, len(twins)) == (clear, 2)
+    assert set(names(made)["attack_name"]) == {
+        *("fgsm", "pgd-10", "pgd-100x5 margin", "pgd-7 sigmoid(alpha=4)"),
+        *("pgd-20 step_size=1/255", "pgd-20 step_size=eps/4"),
+    }
 
 
 def test_no_name_of_an_attack_holds_what_joins_them(made: SyntheticRoot) -> None:
@@ -94,3 +94,23 @@ def test_networks_say_what_tells_them_apart(made: SyntheticRoot) -> None:
     found = set(names(made)["network"])
     assert "small-lif T8" in found
     assert sum(name.startswith("small-lif T4 #") for name in found) == 2
+
+
+def test_trainings_are_told_apart_by_what_their_labels_say(made: SyntheticRoot) -> None:
+    made.train(spec(0))
+    made.evaluate(spec(0), FGSM(), {EIGHT: mask(1, 2)})
+    rows = names(made).assign(regime="trades")
+    labels = {beta: f"digits/small-lif/trades/beta={beta}/lr=0.1/s0" for beta in "16"}
+    two = pd.concat([rows.assign(label=labels[b], configuration=b * 16) for b in "16"])
+    assert set(add_names(two)["training"]) == {"trades beta=1", "trades beta=6"}
+    assert set(add_names(two)["network"]) == {"small-lif"}
+    alike = add_names(two.assign(label=labels["1"]))
+    assert set(alike["network"]) == {"small-lif #1111", "small-lif #6666"}
+
+
+def test_an_attack_has_one_name_on_every_test_set(made: SyntheticRoot) -> None:
+    made.train(spec(0))
+    made.evaluate(spec(0), FGSM(), {EIGHT: mask(1, 2)})
+    rows = names(made)
+    other = rows.assign(attack_id="0" * 16, samples_sha256="7" * 64)
+    assert set(add_names(pd.concat([rows, other]))["attack_name"]) == {"fgsm"}

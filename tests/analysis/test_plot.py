@@ -106,9 +106,9 @@ def test_a_panel_without_the_radius_is_passed_over_and_named(
     assert main(["plot", "--root", str(root), *words]) == 0
     names = sorted(path.name for path in (tmp_path / "out").glob("*.pdf"))
     assert names == ["tradeoff-digits-linf-pixel-worst-case-8-255.pdf"]
-    said = "not drawn: digits l2 pixel: tradeoff: no network has epsilon 0.031"
+    said = "not drawn: digits l2 pixel: tradeoff: no network has epsilon 8/255; there are 0, 0.5"
     assert said in capsys.readouterr().err
-    with pytest.raises(UsageError, match=r"tradeoff: no network has epsilon 0\.25"):
+    with pytest.raises(UsageError, match="tradeoff: no network has epsilon 1/4; there are 0, "):
         drawings("tradeoff", root, epsilon="1/4")
 
 
@@ -124,6 +124,20 @@ def test_wrong_words_are_refused(
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["plot", *words])
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--kind", "curves", "--epsilon", "8/255"], "--epsilon: curves shows all radii"),
+        (["--kind", "tradeoff", "--out", "/dev/null/x"], "name another folder with --out"),
+    ],
+)
+def test_what_cannot_be_done_names_the_way_out(
+    root: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plot", "--root", str(root), *words]) > 1
     assert message in capsys.readouterr().err
 
 
