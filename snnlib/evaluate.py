@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlib import noise
-from snnlib.attacks import ATTACKS, guards
+from snnlib.attacks import ATTACKS, FILLS_PASSES, guards
 from snnlib.attacks.ball import Ball
 from snnlib.attacks.gradient import Candidate, Candidates
 from snnlib.attacks.part import Part
@@ -159,6 +159,7 @@ def _candidates(
     surrogate, rule = (
         ("own", "own") if isinstance(member, Blind) else (member.surrogate, member.gradient)
     )
+    room = {"room": tally.standing_EB.shape[1]} if member.name in FILLS_PASSES else {}
     with model.surrogate(surrogate), model.gradient(rule):
         found: Candidates = ATTACKS[member.name](
             model,
@@ -167,6 +168,7 @@ def _candidates(
             attack=member,
             epsilons=epsilons,
             key=replace(part.key, stream=stream),
+            **room,
         )
         candidate = next(found, None)
         while candidate is not None:

@@ -63,28 +63,33 @@ def splitmix64(start_B: Tensor, count: int) -> Tensor:
     return _mix(start_B[:, None] + steps_N)
 
 
-def bits(count: int, key: Key, draw: int = 0) -> Tensor:
+def bits(count: int, key: Key, draw: int | Sequence[int] = 0) -> Tensor:
     """Random 64-bit integers.
 
     Args:
         count: numbers N for each sample.
         key: seed, stream and samples.
-        draw: how often this key was used before.
+        draw: how often this key was used before; one for each sample if they differ.
 
     Returns:
         int64 [B, N], all bits random.
     """
-    start_B = _mix(key.samples_B + _root(key.seed, key.stream, draw))
-    return splitmix64(start_B, count)
+    root: int | Tensor
+    if isinstance(draw, int):
+        root = _root(key.seed, key.stream, draw)
+    else:
+        roots = [_root(key.seed, key.stream, one) for one in draw]
+        root = torch.tensor(roots, device=key.samples_B.device)
+    return splitmix64(_mix(key.samples_B + root), count)
 
 
-def uniform(shape: Sequence[int], key: Key, draw: int = 0) -> Tensor:
+def uniform(shape: Sequence[int], key: Key, draw: int | Sequence[int] = 0) -> Tensor:
     """Uniform random numbers in [0, 1), multiples of 2^-24.
 
     Args:
         shape: of the numbers of one sample.
         key: seed, stream and samples.
-        draw: how often this key was used before.
+        draw: as of `bits`.
 
     Returns:
         float32 [B, *shape].

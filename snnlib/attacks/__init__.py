@@ -31,6 +31,9 @@ ATTACKS: dict[AttackName, AttackFunction] = {
     "transfer": transfer,
 }
 
+FILLS_PASSES: frozenset[AttackName] = frozenset({"apgd", "fab", "square"})
+"""Those that take `room`, how many points a pass may hold, and fill passes when samples are few."""
+
 SHARES_RADII: frozenset[str] = frozenset({"fgsm", "fab"})
 """Those that share most of their work over all radii, so that they are worth running in one go.
 

@@ -6,6 +6,7 @@ Croce and Hein 2020 (arXiv 2003.01690), algorithm 1 and section 4; constants are
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,8 +15,8 @@ from snnlib import noise
 from snnlib.attacks.ball import Ball
 from snnlib.attacks.expectation import Objective, slope
 from snnlib.attacks.gradient import Candidate, Candidates, rivals
-from snnlib.attacks.guards import per_sample
-from snnlib.attacks.part import Part, remaining, select
+from snnlib.attacks.guards import batch_axis, per_sample
+from snnlib.attacks.part import Part, fallen, remaining, select, side_by_side
 from snnlib.classifier import SpikingClassifier
 from snnlib.losses import LOSSES, dlr_targeted
 from snnlib.spec.attack import APGD
@@ -33,13 +34,15 @@ class Aim:
     Attributes:
         of: what the samples at given places raise.
         lasting: go on from a point that fools the network: the last one counts, not the first.
+        samples: how many there are, each in every one of the runs side by side.
     """
 
     of: Callable[[Tensor], Objective]
     lasting: bool
+    samples: int
 
 
-def apgd(
+def apgd(  # noqa: PLR0913 - as every attack, and `room`
     model: SpikingClassifier,
     origin: Tensor,
     labels_B: Tensor,
@@ -47,14 +50,16 @@ def apgd(
     attack: APGD,
     epsilons: Sequence[Fraction],
     key: noise.Key,
+    room: int = 0,
 ) -> Candidates:
     """One candidate per radius, restart and target: a point that fooled, else that of most loss.
 
     The first point that fooled, and its sample leaves. Where the network is noisy, the last one: a
-    lucky draw of the noise is no proof.
+    lucky draw of the noise is no proof. With `room` for more points in a pass than there are
+    samples, several restarts or targets run side by side.
     """
     whole = Part.whole(origin, labels_B, key, attack.space)
-    return _ascents(model, whole, attack, epsilons, lasting=model.noisy(attack.space))
+    return _ascents(model, whole, attack, epsilons, room=room, lasting=model.noisy(attack.space))
 
 
 def lasting_apgd(
@@ -68,7 +73,7 @@ def lasting_apgd(
 ) -> Candidates:
     """`apgd` for points that another network is to judge: no sample leaves, the last point counts."""
     whole = Part.whole(origin, labels_B, key, attack.space)
-    return _ascents(model, whole, attack, epsilons, lasting=True)
+    return _ascents(model, whole, attack, epsilons, room=0, lasting=True)
 
 
 def _ascents(
@@ -77,62 +82,85 @@ def _ascents(
     attack: APGD,
     epsilons: Sequence[Fraction],
     *,
+    room: int,
     lasting: bool,
 ) -> Candidates:
     runs = list(_runs(model, whole, attack))
-    standing_EB = None
+    axis, standing_EB = batch_axis(attack.space), None
     for index, exact in enumerate(epsilons):
-        for turn, (stream, of) in enumerate(runs):
-            part = whole.standing(standing_EB, index)
-            if part is None:
-                break
+        turn = 0
+        while turn < len(runs) and (part := whole.standing(standing_EB, index)):
+            chosen = runs[turn : turn + side_by_side(room, part, lasting=lasting)]
             ball = Ball.around(model, part.origin, float(exact), attack.threat)
-            own = replace(part.key, stream=stream)
-            aim = Aim(of=_within(of, part), lasting=lasting)
-            with model.keyed(own):
-                found = climb(model, begin(ball, own), ball, part.labels_B, attack.steps, aim)
-            standing_EB = yield Candidate(
-                epsilon=index,
-                z=found.z,
-                zero_gradient_B=found.zero_gradient_B,
-                steps_B=turn * attack.steps + found.steps_B,
-                rows_B=part.rows_B,
-            )
+            for found in _climbed(model, part, ball, attack, chosen, lasting=lasting):
+                places_B = part.places(standing_EB, index)
+                # the judge may find that a point does not fool: the runs after it are made then
+                if not len(places_B) or bool(found.cut_B[places_B].any()):
+                    break
+                standing_EB = yield Candidate(
+                    epsilon=index,
+                    z=found.z.index_select(axis, places_B),
+                    zero_gradient_B=found.zero_gradient_B[places_B],
+                    steps_B=turn * attack.steps + found.steps_B[places_B],
+                    rows_B=part.rows_B[places_B],
+                )
+                turn += 1
 
 
-def _runs(
-    model: SpikingClassifier, whole: Part, attack: APGD
-) -> Iterator[tuple[str, Callable[[Tensor], Objective]]]:
-    """Noise and objective of each ascent: one loss, or one class after the other of the closest."""
+_Run = tuple[str, Tensor | None]
+"""Stream of the noise, and the classes to go to, [B], of the whole batch."""
+
+
+def _runs(model: SpikingClassifier, whole: Part, attack: APGD) -> Iterator[_Run]:
+    """One ascent for each restart, or one class after the other of the closest."""
     for restart in range(attack.restarts):
         stream = f"{whole.key.stream}/restart/{restart}"
         if attack.targets is None:
-            yield f"{stream}/target/0", _untargeted(attack, whole.labels_B)
+            yield f"{stream}/target/0", None
             continue
         with model.keyed(replace(whole.key, stream=stream)):
             others_BK = rivals(model, whole.origin, whole.labels_B, attack.space)
         for place, targets_B in enumerate(others_BK.T[: attack.targets]):
-            yield f"{stream}/target/{place}", _targeted(attack, whole.labels_B, targets_B)
+            yield f"{stream}/target/{place}", targets_B
 
 
-def _untargeted(attack: APGD, labels_B: Tensor) -> Callable[[Tensor], Objective]:
-    def of(rows_B: Tensor) -> Objective:
-        return Objective(lambda r: LOSSES[attack.loss](r, labels_B[rows_B]), attack.draws)
+def _climbed(
+    model: SpikingClassifier,
+    part: Part,
+    ball: Ball,
+    attack: APGD,
+    runs: Sequence[_Run],
+    *,
+    lasting: bool,
+) -> "list[Climbed]":
+    """What runs side by side found, each."""
+    samples, keys = len(part.rows_B), [replace(part.key, stream=stream) for stream, _ in runs]
+    z = torch.cat([begin(ball, key) for key in keys], ball.axis)
+    together = part.times(len(runs))
+    ball = replace(ball, origin=together.origin)
+    targets = [targets_B[part.rows_B] for _, targets_B in runs if targets_B is not None]
+    of = _aimed(attack, together.labels_B, torch.cat(targets) if targets else None)
+    aim = Aim(of=of, lasting=lasting, samples=samples)
+    with model.keyed(replace(together.key, stream=keys[0].stream)):
+        found = climb(model, z, ball, together.labels_B, attack.steps, aim)
+    points = found.z.chunk(len(runs), ball.axis)
+    values = (value_B.chunk(len(runs)) for value_B in found[1:])
+    return [Climbed(*one) for one in zip(points, *values, strict=True)]
 
-    return of
 
+def _aimed(
+    attack: APGD, labels_B: Tensor, targets_B: Tensor | None
+) -> Callable[[Tensor], Objective]:
+    """What is raised: the lead of a class for each sample, or one loss."""
 
-def _targeted(attack: APGD, labels_B: Tensor, targets_B: Tensor) -> Callable[[Tensor], Objective]:
-    def of(rows_B: Tensor) -> Objective:
-        own_B, other_B = labels_B[rows_B], targets_B[rows_B]
+    def of(places_B: Tensor) -> Objective:
+        own_B = labels_B[places_B]
+        if targets_B is None:
+            return Objective(lambda r: LOSSES[attack.loss](r, own_B), attack.draws)
+        other_B = targets_B[places_B]
         return Objective(lambda r: dlr_targeted(r, own_B, other_B), attack.draws)
 
     return of
-
-
-def _within(of: Callable[[Tensor], Objective], part: Part) -> Callable[[Tensor], Objective]:
-    """The objective of the samples at places of a part."""
-    return lambda places_B: of(part.rows_B[places_B])
 
 
 def begin(ball: Ball, key: noise.Key) -> Tensor:
@@ -142,8 +170,7 @@ def begin(ball: Ball, key: noise.Key) -> Tensor:
     return ball.clip(ball.origin + ball.epsilon * drawn / length)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Climbed:
+class Climbed(NamedTuple):
     """What an ascent found.
 
     Attributes:
@@ -151,11 +178,13 @@ class Climbed:
             lasting; else the one of most loss.
         zero_gradient_B: samples whose gradient was exactly zero at every point so far.
         steps_B: steps to that point.
+        cut_B: left because a run before this one fooled.
     """
 
     z: Tensor
     zero_gradient_B: Tensor
     steps_B: Tensor
+    cut_B: Tensor
 
 
 def climb(
@@ -267,7 +296,7 @@ class _Ascent:
         """Whether any sample is left; those that fooled leave once they are enough."""
         if self._aim.lasting:
             return True
-        places_B = remaining(self._fooled_B[self._at.places_B])
+        places_B = remaining(self._gone()[self._at.places_B])
         if places_B is None:
             return True
         if len(places_B):
@@ -278,6 +307,9 @@ class _Ascent:
             self._model.narrow(places_B)
             self._objective = self._aim.of(self._at.places_B)
         return bool(len(places_B))
+
+    def _gone(self) -> Tensor:
+        return fallen(self._fooled_B, self._aim.samples)
 
     def step(self) -> None:
         """Move on, and remember what was found there."""
@@ -313,7 +345,8 @@ class _Ascent:
         best = self._found.index_copy(self._ball.axis, at.places_B, at.best)
         found = torch.where(self._ball.shaped(self._fooled_B), self._found, best)
         steps_B = torch.where(self._fooled_B, self._steps_B, self._taken)
-        return Climbed(z=found, zero_gradient_B=self._zero_B, steps_B=steps_B)
+        cut_B = self._gone() & ~self._fooled_B & (not self._aim.lasting)
+        return Climbed(z=found, zero_gradient_B=self._zero_B, steps_B=steps_B, cut_B=cut_B)
 
     def _look(self, z: Tensor, places_B: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and gradient; what fools the network is kept."""

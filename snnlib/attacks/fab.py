@@ -4,9 +4,10 @@ Croce and Hein 2020 (arXiv 1907.02044), algorithm 1, towards one class after the
 are theirs. What it finds does not depend on a radius, so one run serves a whole grid.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,8 +15,8 @@ from torch import Tensor
 from snnlib import noise
 from snnlib.attacks.ball import Ball
 from snnlib.attacks.gradient import Candidate, Candidates, rivals
-from snnlib.attacks.guards import per_sample
-from snnlib.attacks.part import Part, remaining
+from snnlib.attacks.guards import batch_axis, per_sample
+from snnlib.attacks.part import Part, fallen, remaining, side_by_side
 from snnlib.classifier import SpikingClassifier
 from snnlib.spec.attack import FAB
 
@@ -27,7 +28,7 @@ BIAS = 0.1
 """Weight of the step from the origin itself at most."""
 
 
-def fab(
+def fab(  # noqa: PLR0913 - as every attack, and `room`
     model: SpikingClassifier,
     origin: Tensor,
     labels_B: Tensor,
@@ -35,63 +36,116 @@ def fab(
     attack: FAB,
     epsilons: Sequence[Fraction],
     key: noise.Key,
+    room: int = 0,
 ) -> Candidates:
     """For each target and radius the first point found in the ball, else the origin.
 
-    Where the network is noisy, the last one: a lucky draw of the noise is no proof.
+    Where the network is noisy, the last one: a lucky draw of the noise is no proof. With `room` for
+    more points in a pass than there are samples, several targets are approached side by side.
     """
     whole = Part.whole(origin, labels_B, key, attack.space)
     with model.keyed(key):
         others_BK = rivals(model, origin, labels_B, attack.space)
     radii, lasting = list(map(float, epsilons)), model.noisy(attack.space)
+    targets_KB, place, axis = others_BK.T[: attack.targets], 0, batch_axis(attack.space)
     standing_EB: Tensor | None = None
-    for place, targets_B in enumerate(others_BK.T[: attack.targets]):
-        anywhere = None if standing_EB is None else standing_EB.any(0, keepdim=True)
-        part = whole.standing(anywhere, 0)
+    while place < len(targets_KB):
+        part = whole.standing(_anywhere(standing_EB), 0)
         if part is None:
             return
-        ball = Ball.around(model, part.origin, float("inf"), attack.threat)
-        run = _Approach(part, targets_B[part.rows_B], radii, lasting=lasting)
-        with model.keyed(replace(part.key, stream=f"{key.stream}/target/{place + 1}")):
+        chosen_KB = targets_KB[place : place + side_by_side(room, part, lasting=lasting)]
+        run = _Approach(part, chosen_KB[:, part.rows_B], radii, lasting=lasting)
+        ball = Ball.around(model, run.origin, float("inf"), attack.threat)
+        with model.keyed(replace(run.key, stream=f"{key.stream}/target/{place + 1}")):
             run.follow(model, ball, attack.steps)
-        for index, z in enumerate(run.found_E):
-            standing_EB = yield Candidate(
-                epsilon=index,
-                z=z,
-                zero_gradient_B=run.zero_EB[index],
-                steps_B=place * attack.steps + run.steps_EB[index],
-                rows_B=part.rows_B,
-            )
+        for found in run.found():
+            places_B, cut_EB = part.places(_anywhere(standing_EB), 0), found.cut_EB
+            if standing_EB is not None:
+                cut_EB = cut_EB & standing_EB[:, part.rows_B]
+            # the judge may find that a point does not fool: the targets after it are met then
+            if not len(places_B) or bool(cut_EB.any()):
+                break
+            for index, z in enumerate(found.z_E):
+                standing_EB = yield Candidate(
+                    epsilon=index,
+                    z=z.index_select(axis, places_B),
+                    zero_gradient_B=found.zero_EB[index, places_B],
+                    steps_B=place * attack.steps + found.steps_EB[index, places_B],
+                    rows_B=part.rows_B[places_B],
+                )
+            place += 1
+
+
+def _anywhere(standing_EB: Tensor | None) -> Tensor | None:
+    return None if standing_EB is None else standing_EB.any(0, keepdim=True)
+
+
+class _Found(NamedTuple):
+    """What the ways towards one class found.
+
+    Attributes:
+        z_E: points for each radius, the origin where none was found.
+        steps_EB: steps to them; 0 where none was found.
+        zero_EB: samples whose gradient was exactly zero in every step to there.
+        cut_EB: left without a point, since those of classes before this one sufficed.
+    """
+
+    z_E: tuple[Tensor, ...]
+    steps_EB: Tensor
+    zero_EB: Tensor
+    cut_EB: Tensor
 
 
 class _Approach:
-    """The ways of samples towards a class each, and a point on them within each radius.
+    """The ways of samples towards classes, and a point on them within each radius.
 
     Of those that fooled the first is kept, and its sample leaves once every radius has one; or the
-    last, and no sample leaves, if that is asked for.
-
-    Attributes:
-        found_E: points for each radius, the origin where none was found.
-        steps_EB: steps to them; 0 where none was found.
-        zero_EB: samples whose gradient was exactly zero in every step to there.
+    last, and no sample leaves, if that is asked for. The ways of a sample towards several classes
+    go side by side.
     """
 
     def __init__(
-        self, part: Part, targets_B: Tensor, radii: Sequence[float], *, lasting: bool
+        self, part: Part, targets_KB: Tensor, radii: Sequence[float], *, lasting: bool
     ) -> None:
-        self._part, self._targets_B, self._radii = part, targets_B, radii
-        self._lasting = lasting
-        self.found_E = [part.origin.clone() for _ in radii]
-        self.steps_EB = part.labels_B.new_zeros(len(radii), len(part.labels_B))
-        self.zero_EB = torch.ones_like(self.steps_EB, dtype=torch.bool)
+        self._samples, self._runs = len(part.rows_B), len(targets_KB)
+        self._part = part.times(self._runs)
+        self._targets_B, self._radii, self._lasting = targets_KB.flatten(), radii, lasting
+        self._found_E = [self.origin.clone() for _ in radii]
+        self._steps_EB = self._part.labels_B.new_zeros(len(radii), len(self._targets_B))
+        self._zero_EB = torch.ones_like(self._steps_EB, dtype=torch.bool)
+
+    @property
+    def origin(self) -> Tensor:
+        """Where the ways begin."""
+        return self._part.origin
+
+    @property
+    def key(self) -> noise.Key:
+        """Of their noise."""
+        return self._part.key
+
+    def found(self) -> Iterator[_Found]:
+        """What was found towards each class, in order."""
+        axis = batch_axis(self._part.space)
+        cut_EB = self._gone() & (self._steps_EB == 0) & (not self._lasting)
+        yield from map(
+            _Found,
+            zip(*(z.chunk(self._runs, axis) for z in self._found_E), strict=True),
+            self._steps_EB.chunk(self._runs, 1),
+            self._zero_EB.chunk(self._runs, 1),
+            cut_EB.chunk(self._runs, 1),
+        )
+
+    def _gone(self) -> Tensor:
+        """Ways of samples that have a point within every radius, by their class or one before."""
+        return torch.stack([fallen(one_B > 0, self._samples) for one_B in self._steps_EB]).all(0)
 
     def follow(self, model: SpikingClassifier, ball: Ball, steps: int) -> None:
         """Take the steps from the origins; what was found within every radius leaves."""
         part, targets_B, z = self._part, self._targets_B, ball.origin
         places_B = torch.arange(len(targets_B), device=targets_B.device)
         for step in range(1, steps + 1):
-            found_B = (self.steps_EB[:, places_B] > 0).all(0)
-            left_B = None if self._lasting else remaining(found_B)
+            left_B = None if self._lasting else remaining(self._gone()[places_B])
             if left_B is not None:
                 if not len(left_B):
                     return
@@ -112,12 +166,12 @@ class _Approach:
         distance_B = ball.lengths(z - ball.origin).flatten()
         slopes_B = per_sample(g, ball.threat.space).any(1)
         for index, radius in enumerate(self._radii):
-            open_B = self._lasting | (self.steps_EB[index, places_B] == 0)
-            self.zero_EB[index, places_B] &= ~(open_B & slopes_B)
+            open_B = self._lasting | (self._steps_EB[index, places_B] == 0)
+            self._zero_EB[index, places_B] &= ~(open_B & slopes_B)
             new_B = (open_B & fooled_B & (distance_B <= radius)).nonzero()[:, 0]
-            self.steps_EB[index, places_B[new_B]] = step
+            self._steps_EB[index, places_B[new_B]] = step
             points = z.index_select(ball.axis, new_B)
-            self.found_E[index].index_copy_(ball.axis, places_B[new_B], points)
+            self._found_E[index].index_copy_(ball.axis, places_B[new_B], points)
 
 
 def _moved(ball: Ball, z: Tensor, lead_B: Tensor, g: Tensor) -> Tensor:

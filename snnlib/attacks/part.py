@@ -52,16 +52,34 @@ class Part:
         return points.index_select(batch_axis(self.space), self.rows_B)
 
     def standing(self, standing_EB: Tensor | None, index: int) -> Self | None:
-        """Those of a whole batch that stand at a radius; all if nothing is known, None if none does.
+        """Those that stand at a radius; all if nothing is known, None if none does.
 
         Args:
-            standing_EB: what stands, bool [epsilons, samples].
+            standing_EB: what of the whole batch stands, bool [epsilons, samples].
             index: position of the radius.
         """
         if standing_EB is None:
             return self
-        places_B = standing_EB[index].nonzero()[:, 0]
+        places_B = self.places(standing_EB, index)
         return self.at(places_B) if len(places_B) else None
+
+    def places(self, standing_EB: Tensor | None, index: int) -> Tensor:
+        """Where in this part those are that stand at a radius, ascending int64."""
+        if standing_EB is None:
+            return torch.arange(len(self.rows_B), device=self.rows_B.device)
+        return standing_EB[index, self.rows_B].nonzero()[:, 0]
+
+    def times(self, count: int) -> Self:
+        """All samples several times, for runs side by side: those of the first run come first."""
+        if count == 1:
+            return self
+        return replace(
+            self,
+            origin=torch.cat([self.origin] * count, batch_axis(self.space)),
+            labels_B=self.labels_B.repeat(count),
+            key=replace(self.key, samples_B=self.key.samples_B.repeat(count)),
+            rows_B=self.rows_B.repeat(count),
+        )
 
 
 WORTH = 8
@@ -76,6 +94,22 @@ def remaining(fallen_B: Tensor) -> Tensor | None:
     if int(fallen_B.sum()) * WORTH < len(fallen_B):
         return None
     return (~fallen_B).nonzero()[:, 0]
+
+
+def side_by_side(room: int, part: Part, *, lasting: bool) -> int:
+    """How many runs of a part's samples a pass of `room` points holds, at least one.
+
+    One if no sample leaves: under noise each run has draws of its own.
+    """
+    return 1 if lasting else max(room // len(part.rows_B), 1)
+
+
+def fallen(broken_N: Tensor, samples: int) -> Tensor:
+    """Of runs side by side, where a sample is broken, by this run or one before it; bool [N].
+
+    The runs after it would never have been made, one after the other.
+    """
+    return (broken_N.view(-1, samples).cumsum(0) > 0).view(-1)
 
 
 def select(state: dict[str, Tensor], places_B: Tensor, space: Space) -> dict[str, Tensor]:

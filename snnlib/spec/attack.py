@@ -178,7 +178,7 @@ class APGD(GradientAttack):
             ratio of logits instead of `loss`; untargeted when unset.
     """
 
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     name: Literal["apgd"] = "apgd"
     steps: PositiveInt = 100
     restarts: PositiveInt = 1
@@ -196,7 +196,7 @@ class FAB(BlindAttack):
         gradient: the attacker's gradient rule; `own` is the network's.
     """
 
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     name: Literal["fab"] = "fab"
     norm: Literal["linf"] = "linf"
     steps: PositiveInt = 100
@@ -216,7 +216,7 @@ class Square(BlindAttack):
         restarts: independent searches.
     """
 
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     name: Literal["square"] = "square"
     norm: Literal["linf"] = "linf"
     queries: PositiveInt = 5000
@@ -342,7 +342,7 @@ class AutoAttack(BlindAttack):
         draws: of the network's noise that APGD's gradients are the mean over.
     """
 
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     name: Literal["autoattack"] = "autoattack"
     norm: Literal["linf"] = "linf"
     steps: PositiveInt = 100
@@ -368,7 +368,7 @@ class SpikingSuite(BlindAttack):
         source: another network, as of `Transfer`; what is found on it is judged before Square.
     """
 
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     name: Literal["snn"] = "snn"
     norm: Literal["linf"] = "linf"
     sweep_steps: PositiveInt = 10

@@ -33,7 +33,7 @@ from tests.bench.measure import Measurement
 REPOSITORY = Path(__file__).resolve().parents[2]
 WARM_UP = 2
 TURNS = 7
-TIMEOUT_S = 300
+TIMEOUT_S = 1200
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -146,19 +146,21 @@ def pair(
         )
 
 
-def compare(workers: tuple[Worker, Worker], name: str, *, turns: int = TURNS) -> Timing:
-    """Let two workers do the same work in turns, and so who begins, after WARM_UP runs of each.
+def compare(
+    workers: tuple[Worker, Worker], name: str, *, turns: int = TURNS, warm_up: int = WARM_UP
+) -> Timing:
+    """Let two workers do the same work in turns, and so who begins, after some runs to warm up.
 
     A machine that slows down meanwhile slows both.
     """
     taken: tuple[list[float], list[float]] = ([], [])
     outcomes: tuple[list[float | None], list[float | None]] = ([], [])
-    for turn in range(WARM_UP + turns):
+    for turn in range(warm_up + turns):
         for place in (0, 1) if turn % 2 == 0 else (1, 0):
             seconds, outcome = workers[place].run(name)
             taken[place].append(seconds)
             outcomes[place].append(outcome)
-    ours_s, other_s = (tuple(seconds[WARM_UP:]) for seconds in taken)
+    ours_s, other_s = (tuple(seconds[warm_up:]) for seconds in taken)
     return Timing(ours_s=ours_s, other_s=other_s, outcomes=(outcomes[0][0], outcomes[1][0]))
 
 

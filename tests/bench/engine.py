@@ -3,7 +3,8 @@
 Against HoSNN as published, found as `hosnn` does: its MNIST network, at eight radii one after the
 other there, in one go here. Against its own passes through the network; the memory of a grid
 against that of one radius. And AutoAttack against the reference, a checkout of github
-fra31/auto-attack named by SPIKEGRID_BENCH_AUTOATTACK, both on one trained network of this program.
+fra31/auto-attack named by SPIKEGRID_BENCH_AUTOATTACK: on one trained network of this program, and
+on the code that HoSNN published for the same weights.
 """
 
 import json
@@ -103,15 +104,29 @@ def _memory(ours: Sequence[str], title: str) -> Measurement:
 
 
 def autoattack() -> Iterator[Measurement]:
-    """AutoAttack (standard, 32 samples, epsilon 0.1) on a trained network of LIF neurons."""
-    checkout = os.environ.get(REFERENCE)
-    if not checkout:
+    """AutoAttack (standard, 32 samples, epsilon 0.1) on trained networks of LIF neurons."""
+    reference = os.environ.get(REFERENCE)
+    if not reference:
         sys.stderr.write(f"set {REFERENCE} to a checkout of github fra31/auto-attack\n")
         return
     with tempfile.TemporaryDirectory() as name:
-        worker = [sys.executable, "-m", "tests.bench.engine_autoattack", name]
-        _prepared([*worker, "save"])
-        with alternate.pair([*worker, "ours"], [*worker, checkout]) as workers:
-            timing = alternate.compare(workers, "autoattack", turns=TURNS)
-        ours, other = timing.outcomes
-        yield from alternate.measurements(timing, f"AutoAttack, robust {ours} and {other}", 2)
+        ours = [sys.executable, "-m", "tests.bench.engine_autoattack", name]
+        yield from _attacked([*ours, "own"], [*ours, "own", reference], "reference on our network")
+        checkout, python = os.environ.get(hosnn.CHECKOUT), os.environ.get(hosnn.PYTHON)
+        if not checkout or not python:
+            sys.stderr.write(f"{hosnn.CHECKOUT} and {hosnn.PYTHON} are not set\n")
+            return
+        order = hosnn.order(hosnn.WORKS[0], Path(checkout))
+        order["config"]["Network"]["model"] = "LIF"
+        (Path(name) / "work.json").write_text(json.dumps(order), encoding="utf-8")
+        other = [python, "-m", "tests.bench.engine_reference", name, reference]
+        yield from _attacked([*ours, "published"], other, "reference on HoSNN's code")
+
+
+def _attacked(ours: Sequence[str], other: Sequence[str], against: str) -> Iterator[Measurement]:
+    _prepared([*ours, "save"])
+    with alternate.pair([*ours, "ours"], other) as workers:
+        # hundreds of thousands of passes: the first ones are no matter
+        timing = alternate.compare(workers, "autoattack", turns=TURNS, warm_up=0)
+    robust = " and ".join(f"{count:.0f}" for count in timing.outcomes if count is not None)
+    yield from alternate.measurements(timing, f"AutoAttack, {against}, robust {robust}", 2)

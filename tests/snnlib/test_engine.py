@@ -10,6 +10,7 @@ import torch
 from snnlib import noise
 from snnlib.attacks import ATTACKS
 from snnlib.attacks.ball import Ball
+from snnlib.attacks.gradient import Candidate
 from snnlib.attacks.guards import per_sample
 from snnlib.classifier import SpikingClassifier, frozen
 from snnlib.datasets import Batch
@@ -155,13 +156,72 @@ def test_where_the_last_point_counts_they_leave_between_restarts_alone() -> None
     assert twice[5] == twice[-1] < COUNT
 
 
-@pytest.mark.parametrize(
-    "attack",
-    [APGD(steps=6), FAB(steps=6, targets=1), Square(queries=6)],
-    ids=lambda a: a.name,
-)
+@pytest.mark.parametrize("attack", [APGD(steps=6), FAB(steps=6, targets=1)], ids=lambda a: a.name)
 def test_nothing_leaves_under_noise(attack: Member) -> None:
     assert set(sizes(attack, EPSILONS[1], encoder=Poisson())) == {COUNT}
+
+
+def proposed(attack: Member, model: SpikingClassifier, room: int) -> list[Candidate]:
+    """All candidates, when nobody says what stands."""
+    batch = given(model, (1, 8, 8))
+    key = noise.Key(seed=0, stream="attack", samples_B=batch.samples_B)
+    with frozen(model):
+        run = ATTACKS[attack.name](
+            model,
+            batch.images_BCHW,
+            batch.labels_B,
+            attack=attack,
+            epsilons=EPSILONS,
+            key=key,
+            room=room,
+        )
+        return list(run)
+
+
+def test_a_search_goes_on_under_noise() -> None:
+    *_, last = proposed(Square(queries=6), spiking(encoder=Poisson()), room=COUNT)
+    assert torch.as_tensor(last.steps_B).tolist() == [6] * COUNT
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        APGD(steps=5, targets=3),
+        APGD(steps=5, restarts=3),
+        FAB(steps=5, targets=3),
+        Square(queries=90),
+    ],
+    ids=repr,
+)
+def test_room_for_several_runs_side_by_side_changes_nothing(attack: Member) -> None:
+    model = spiking()
+    alone, together = (proposed(attack, model, room) for room in (0, 5 * COUNT))
+    assert len(alone) == len(together)
+    for one, other in zip(alone, together, strict=True):
+        assert one.epsilon == other.epsilon
+        torch.testing.assert_close(one.z, other.z, rtol=0, atol=1e-9)
+        assert torch.equal(torch.as_tensor(one.steps_B), torch.as_tensor(other.steps_B))
+
+
+@pytest.mark.parametrize("attack", [APGD(steps=5, targets=3), FAB(steps=5, targets=3)], ids=repr)
+def test_runs_go_side_by_side_when_few_samples_are_left(attack: Member) -> None:
+    model, seen = spiking(), []
+    batch = replace(given(model, (1, 8, 8)), count=2)
+    model.layers.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
+    found = attack_batch(model, attack, (Fraction(1, 500),), batch, seed=0)
+    assert seen[0] == COUNT
+    assert seen.count(2 * int(found.correct_EB.sum())) >= 5
+
+
+def test_a_search_asks_of_no_point_twice() -> None:
+    model, seen = spiking(), []
+    batch = given(model, (1, 8, 8))
+    model.layers.register_forward_pre_hook(
+        lambda _, inputs: seen.extend(inputs[0][0].flatten(1).tolist())
+    )
+    attack_batch(model, Square(queries=300), EPSILONS[:1], batch, seed=0)
+    assert len(seen) < 300 * 6
+    assert len(set(map(tuple, seen))) > 0.9 * len(seen)
 
 
 def test_a_grid_shares_the_gradient_at_the_origin() -> None:

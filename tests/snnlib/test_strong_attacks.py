@@ -347,7 +347,8 @@ def test_squares_reach_every_pixel_and_have_their_side() -> None:
     inside = torch.full((400, 1, 5, 6), 0.5, dtype=torch.float64)
     whole = replace(ball(), origin=inside, epsilon=0.25)
     key = replace(KEY, samples_B=torch.arange(400))
-    changed = search._patched(inside, whole, 2, key, 1) != 0.5
+    moved, _ = search._patched(inside, whole, [2] * 400, key, [1] * 400)
+    changed = moved != 0.5
     assert changed.flatten(1).sum(1).tolist() == [4] * 400
     assert bool(changed.any(0).all())
 

@@ -40,12 +40,12 @@ def digest(suite: Suite) -> str:
 
 @pytest.mark.parametrize(
     ("suite", "expected"),
-    [(AutoAttack(), "d8f5f4cf4751c25b"), (SpikingSuite(), "509a08cbb11ba72a")],
+    [(AutoAttack(), "2bf19e095cf651c9"), (SpikingSuite(), "5bf1b0fa291bbb96")],
     ids=lambda v: str(v)[:10],
 )
 def test_members_are_those_of_the_revision(suite: Suite, expected: str) -> None:
     """Whoever changes them raises the suite's revision, and both lines here."""
-    assert (suite.revision, digest(suite)) == (2, expected)
+    assert (suite.revision, digest(suite)) == (3, expected)
 
 
 def test_every_suite_has_a_name_and_known_members() -> None:
