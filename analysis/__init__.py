@@ -1,6 +1,7 @@
 """From records to tables, statistics and figures for pandas: `analysis.load("results")`."""
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,12 +93,16 @@ __all__ = [
 ]
 
 
-def load(table: TableName = "results", root: Path | str | None = None) -> "pd.DataFrame":
+def load(
+    table: TableName = "results",
+    root: Path | str | None = None,
+    columns: Sequence[str] | None = None,
+) -> "pd.DataFrame":
     """Load a collected table as a typed DataFrame; see `analysis.tables.load`."""
     # here, because pandas and pyarrow take longer to import than most commands to run
     from analysis import tables
 
-    return tables.load(table, root)
+    return tables.load(table, root, columns)
 
 
 def __getattr__(name: str) -> Any:

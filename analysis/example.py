@@ -148,7 +148,7 @@ def _row(attack: str, radius: int, right: npt.NDArray[np.int64]) -> dict[str, An
         "correct": len(right),
         "total": TOTAL,
         "zero_gradient": 0,
-        "mask": mask.tobytes(),
+        "mask": np.packbits(mask).tobytes(),
         "code": "c0de",
         "record": "",
         "root": "runs",

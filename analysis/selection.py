@@ -14,6 +14,8 @@ Mask = npt.NDArray[np.bool_]
 NETWORK = ["training_id", "model_sha256", "samples_sha256"]
 """One network judged on one evaluation set."""
 EPSILON = ["epsilon_num", "epsilon_den"]
+MASKS = [*NETWORK, "attack_id", *EPSILON, "mask"]
+"""Columns of samples that `with_masks` needs: who loads no others reads a fraction."""
 CURVE = ["attack_id", "attack_name", *THREAT]
 """What one curve of a network has in common, besides the network."""
 PANEL = ["dataset", "split", "samples_sha256", *THREAT]
@@ -61,7 +63,7 @@ def with_masks(results: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         results: from `analysis.load("results")`.
-        samples: from `analysis.load("samples")`.
+        samples: from `analysis.load("samples")`, or its columns `MASKS`.
 
     Raises:
         UsageError: if rows have no samples, or those of another collection.
@@ -73,8 +75,8 @@ def with_masks(results: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
         >>> bool(found["mask"][0].sum() == found["correct"][0])
         True
     """
-    keys = [*NETWORK, "attack_id", *EPSILON]
-    found = results.merge(samples[[*keys, "mask"]], on=keys, how="left", validate="one_to_one")
+    keys = MASKS[:-1]
+    found = results.merge(samples[MASKS], on=keys, how="left", validate="one_to_one")
     lost = found["mask"].isna()
     right = found["mask"].map(np.sum, na_action="ignore")
     for wrong, what in (

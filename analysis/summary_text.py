@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.collecting import audits, parquet
+from analysis.collecting import audits
 from analysis.collecting.collect import Collected
 from analysis.naming import THREAT, each, epsilon_text, in_grey_levels, seeds_text, threat_text
-from analysis.selection import EPSILON, attack_names, most_met
+from analysis.selection import EPSILON, MASKS, attack_names, most_met
 from analysis.statistics import summary, worst_case
-from analysis.tables import frame
+from analysis.tables import read
 from jobs.schema import TableName
 
 WIDTH = 100
 MOST_COLUMNS = 7
 _SHOWN: tuple[TableName, ...] = ("results", "trainings", "attempts")
+_TOLD: tuple[TableName, ...] = ("results", "audits")
 _BLOCK = ["dataset", "split", "samples_sha256", *THREAT]
 
 
@@ -39,10 +40,8 @@ def collected_text(collected: Collected) -> str:
         else f"{name} {collected.counts[name]:,} (+{collected.added[name]:,})"
         for name in (*_SHOWN, *tracked)
     )
-    names: tuple[TableName, ...] = ("results", "samples", "audits")
-    results, samples, audited = (
-        frame(name, parquet.read(collected.paths[name], name)) for name in names
-    )
+    results, audited = (read(collected.paths[name], name) for name in _TOLD)
+    samples = read(collected.paths["samples"], "samples", MASKS)
     head = f"{counts} → {_short(collected.paths['results'])}"
     return f"{head}\n{robustness_text(results, samples, audited)}"
 

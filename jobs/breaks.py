@@ -12,8 +12,7 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 _WIDTHS = {1: "B", 2: "H", 4: "I"}
 """Bytes of a whole number → its code in `struct`."""
@@ -42,6 +41,8 @@ class Breaks:
         Args:
             members: names of a suite's members; empty for any other attack.
         """
+        from statistics import median  # loads ten modules, of which reading a record needs none
+
         broken = len(self.step)
         counts = Counter(self.member) if members else {}
         by = {name: counts[n] for n, name in enumerate(members) if counts.get(n)}
@@ -52,6 +53,22 @@ class Breaks:
             "median_step": float(median(self.step)) if broken else None,
             "max_step": max(self.step, default=None),
         }
+
+
+class Packed(NamedTuple):
+    """The same in few bytes; numbers of one column are little-endian, of 1, 2 or 4 bytes each.
+
+    Attributes:
+        step: as of `Breaks`.
+        member: as of `Breaks`; empty for an attack that is no suite.
+        linf: as of `Breaks`.
+        l2: as of `Breaks`.
+    """
+
+    step: bytes
+    member: bytes
+    linf: float
+    l2: float
 
 
 def encode(breaks: Breaks) -> dict[str, Any]:
@@ -70,15 +87,48 @@ def decode(data: Mapping[str, Any], broken: int) -> Breaks:
     Raises:
         KeyError, TypeError, ValueError: if it tells of another number of samples, or makes no sense.
     """
+    linf, l2 = _norms(data)
+    step, member = (_unpack(told, broken) for told in (data["step"], data.get("member", 0)))
+    return Breaks(step=step, member=member, linf=linf, l2=l2)
+
+
+def packed(data: Mapping[str, Any], broken: int, members: int) -> Packed:
+    """Undo `encode` but for the numbers of samples; without a suite's members, `member` is empty.
+
+    Args:
+        data: as of `decode`.
+        broken: as of `decode`.
+        members: of a suite; 0 for any other attack.
+
+    Raises:
+        KeyError, TypeError, ValueError: as of `decode` and `check_members`.
+        OverflowError: one number that stands for all has more than 32 bits.
+    """
+    linf, l2 = _norms(data)
+    step, member = (_bytes(told, broken) for told in (data["step"], data.get("member", 0)))
+    # a byte each, as of fewer members than 256: none is left where all are of them
+    if "member" in data and (
+        len(member) > broken or member.translate(None, bytes(range(256))[:members])
+    ):
+        check_members(max(_unpack(data["member"], broken)), members)
+    return Packed(step, member if members else b"", linf, l2)
+
+
+def check_members(largest: int, members: int) -> None:
+    """Refuse a member that a suite of so many does not have.
+
+    Raises:
+        ValueError: it has not.
+    """
+    if largest >= members:
+        raise ValueError(f"member {largest} broke a sample, there are {members}")
+
+
+def _norms(data: Mapping[str, Any]) -> tuple[float, float]:
     for key in ("linf", "l2"):
         if not 0 <= data[key] < math.inf:
             raise ValueError(f"the sum of {key} norms is {data[key]}")
-    return Breaks(
-        step=_unpack(data["step"], broken),
-        member=_unpack(data.get("member", 0), broken),
-        linf=float(data["linf"]),
-        l2=float(data["l2"]),
-    )
+    return float(data["linf"]), float(data["l2"])
 
 
 def joined(parts: Sequence[Breaks | None]) -> Breaks | None:
@@ -114,6 +164,20 @@ def _unpack(data: object, count: int) -> tuple[int, ...]:
     """
     if type(data) is int and data >= 0:
         return (data,) * count
+    code, content = _numbers(data, count)
+    return struct.unpack(f"<{count}{code}", content)
+
+
+def _bytes(data: object, count: int) -> bytes:
+    """Undo `_pack` but for the numbers themselves; errors as of `_unpack`."""
+    if type(data) is int and data >= 0:
+        width = next((width for width in _WIDTHS if data < 256**width), 0)
+        return data.to_bytes(width, "little") * count if count else b""
+    return _numbers(data, count)[1]
+
+
+def _numbers(data: object, count: int) -> tuple[str, bytes]:
+    """The code in `struct` of one number, and all of them; errors as of `_unpack`."""
     if not isinstance(data, str):
         raise TypeError(f"expected whole numbers of broken samples, found {data!r}")
     width, _, text = data.partition(":")
@@ -124,4 +188,4 @@ def _unpack(data: object, count: int) -> tuple[int, ...]:
         raise ValueError(f"numbers of broken samples are damaged ({error})") from error
     if len(content) != count * int(width):
         raise ValueError(f"{len(content) // int(width)} numbers for {count} broken samples")
-    return struct.unpack(f"<{count}{code}", content)
+    return code, content

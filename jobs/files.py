@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,8 +28,13 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
+def token() -> str:
+    """Twelve hex characters that nothing else has in its name."""
+    return os.urandom(6).hex()  # `secrets` loads four more modules for the same
+
+
 def _write_beside(path: Path, data: bytes) -> Path:
-    beside = path.parent / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(6)}"
+    beside = path.parent / f"{TEMPORARY}{os.getpid()}-{token()}"
     try:
         with beside.open("xb") as file:
             file.write(data)
@@ -174,7 +178,7 @@ def read_json(path: Path) -> Any:
     return parsed(path, path.read_bytes())
 
 
-def parsed(path: Path, data: bytes) -> Any:
+def parsed(path: str | Path, data: bytes) -> Any:
     """The JSON document that is a file's content; errors as `read_json`."""
     try:
         return json.loads(data)

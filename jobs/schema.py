@@ -1,99 +1,12 @@
 """Columns of every table: names, types, units and keys, in one place."""
 
-import reprlib
-from dataclasses import dataclass
-from typing import Literal
+from jobs.columns import Column as Column
+from jobs.columns import DType as DType
+from jobs.columns import Table as Table
+from jobs.columns import TableName as TableName
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of these tables; raised whenever a column changes its name, type or meaning."""
-
-TableName = Literal["results", "trainings", "attempts", "samples", "gradients", "audits"]
-DType = Literal[
-    "str",
-    "category",
-    "int64",
-    "float64",
-    "bool",
-    "list[str]",
-    "list[bool]",
-    "list[int32]",
-    "list[int64]",
-    "list[float64]",
-]
-Kind = Literal["key", "result", "measured"]
-_INT64 = 2**63
-_EXACT = 2**53
-"""Up to here every whole number is a float64."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column.
-
-    Attributes:
-        name: its name.
-        dtype: `category` is text with few different values.
-        unit: what one stands for; empty where there is none.
-        description: what it says, in one sentence.
-        kind: `key` names the row; a `result` is equal in equal runs; what is `measured` may differ.
-        optional: whether it can be null.
-    """
-
-    name: str
-    dtype: DType
-    unit: str
-    description: str
-    kind: Kind = "result"
-    optional: bool = False
-
-    def accepts(self, value: object) -> bool:
-        """Whether a value of a JSON file can stand in this column."""
-        if value is None:
-            return self.optional
-        items = value if isinstance(value, list) else [None]  # which no list may hold
-        match self.dtype:
-            case "str" | "category":
-                return isinstance(value, str)
-            case "int64":
-                return type(value) is int and -_INT64 <= value < _INT64
-            case "float64":
-                return _real(value)
-            case "bool":
-                return isinstance(value, bool)
-            case "list[str]":
-                return all(isinstance(item, str) for item in items)
-            case "list[bool]" | "list[int32]":
-                return isinstance(value, bytes)
-            case "list[int64]":
-                whole = {*map(type, items)} <= {int}
-                return whole and max(map(abs, items), default=0) < _INT64
-            case "list[float64]":
-                return {*map(type, items)} <= {float} or all(map(_real, items))
-
-
-def _real(value: object) -> bool:
-    return type(value) is float or (type(value) is int and abs(value) <= _EXACT)
-
-
-@dataclass(frozen=True)
-class Table:
-    """One table; its rows are in the order of its keys, and no two have the same."""
-
-    name: TableName
-    columns: tuple[Column, ...]
-
-    def names(self, kind: Kind) -> list[str]:
-        """Names of the columns of a kind."""
-        return [column.name for column in self.columns if column.kind == kind]
-
-    def misfits(self, row: dict[str, object]) -> list[str]:
-        """What of a row, whole or in part, cannot stand in its columns; for a message."""
-        return [
-            f"{c.name} is {reprlib.repr(row[c.name])}, expected {c.dtype}"
-            for c in self.columns
-            if c.name in row and not c.accepts(row[c.name])
-        ]
-
 
 _TRAINING_ID = Column("training_id", "str", "", "trained network: 16 hex characters", "key")
 _ATTACK_ID = Column("attack_id", "str", "", "attack and evaluation set: 16 hex characters", "key")
@@ -104,6 +17,7 @@ _RADIUS = (
 _EPSILON = Column("epsilon", "float64", "pixel range", "radius as a number")
 _MODEL = Column("model_sha256", "str", "", "SHA-256 of the weights")
 _SAMPLES = Column("samples_sha256", "str", "", "fingerprint of the ordered evaluation set")
+_TOTAL = Column("total", "int64", "samples", "judged")
 _FAITHFUL = Column(
     "faithful",
     "category",
@@ -187,7 +101,7 @@ RESULTS = Table(
         *SETTING,
         *_ATTACK,
         Column("correct", "int64", "samples", "still classified correctly"),
-        Column("total", "int64", "samples", "judged"),
+        _TOTAL,
         Column("zero_gradient", "int64", "samples", "input gradient exactly 0 in every step"),
         *_BREAKS,
         _MODEL,
@@ -288,9 +202,23 @@ SAMPLES = Table(
         _FAITHFUL,
         _MODEL,
         _SAMPLES,
-        Column("mask", "list[bool]", "", "per sample of the evaluation set: still correct"),
-        Column("step", "list[int32]", "steps", "it took to break; -1: it stands", optional=True),
-        Column("member", "list[int32]", "", "of a suite, that broke it, from 0", optional=True),
+        _TOTAL,
+        Column(
+            "mask",
+            "bits",
+            "",
+            "a bit for each sample, the first the highest of the first byte: still correct",
+        ),
+        Column(
+            "step",
+            "numbers",
+            "steps",
+            "it took to break each sample that fell, in order: unsigned, little-endian, as many bytes each as fit",
+            optional=True,
+        ),
+        Column(
+            "member", "numbers", "", "of a suite, that broke it, from 0; as `step`", optional=True
+        ),
     ),
 )
 """One row for each row of `results`, with the outcome of every sample."""

@@ -1,5 +1,6 @@
 """Records: counts, masks, and names that vouch for content."""
 
+import base64
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -66,6 +67,27 @@ def test_a_torn_record_is_left_out(tmp_path: Path) -> None:
     assert [path for path, _ in records.valid(paths)] == [whole]
 
 
+def test_packed_rows_say_the_same(tmp_path: Path) -> None:
+    path = records.write(CellFiles(tmp_path), told())
+    found, usual = records.read_packed(str(path)), records.read(path)
+    assert (found.members, found.head["measured"]) == (usual.members, usual.measured)
+    for packed, row in zip(found.rows, usual.rows, strict=True):
+        assert packed.mask == base64.b64decode(records.pack(row.mask))
+        assert Fraction(*packed.epsilon) == row.epsilon
+        assert packed[1:4] == (row.correct, row.total, row.zero_gradient)
+
+
+def test_what_fills_the_last_byte_becomes_zero(tmp_path: Path) -> None:
+    data = records.encode(record(ONE, FGSM_ID))
+    mask = records.pack(record(ONE, FGSM_ID).rows[0].mask)
+    filled = base64.b64decode(mask)[:-1] + bytes([base64.b64decode(mask)[-1] | 1])
+    data = data.replace(mask.encode(), base64.b64encode(filled), 1)
+    path = tmp_path / f"{FGSM_ID}-{records.content_hash(data)}.json"
+    path.write_bytes(data)
+    assert records.read_packed(str(path)).rows[0].mask == base64.b64decode(mask)
+    assert records.read(path) == record(ONE, FGSM_ID)
+
+
 def test_row_keys() -> None:
     found = records.rows_of([record(ONE, FGSM_ID)])
     assert found == {f"{FGSM_ID}@2/255", f"{FGSM_ID}@8/255"}
@@ -96,8 +118,9 @@ def test_how_samples_fell_must_agree_with_the_counts(
     tmp_path: Path, fell: Breaks, error: str
 ) -> None:
     path = records.write(CellFiles(tmp_path), told(fell))
-    with pytest.raises(CorruptFile, match=error):
-        records.read(path)
+    for read in (records.read, records.read_packed):
+        with pytest.raises(CorruptFile, match=error):
+            read(str(path))
 
 
 def test_damage_that_the_name_vouches_for_is_noticed(tmp_path: Path) -> None:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from analysis.collecting import incremental, parquet
 from analysis.collecting.gather import Progress
 from analysis.collecting.incremental import Now
 from analysis.collecting.invalidated import left_out
-from analysis.collecting.merging import Piece, merged
+from analysis.collecting.merging import Piece
 from jobs import files
 from jobs.errors import CorruptFile, EnvironmentFault, UsageError
 from jobs.layout import RunRoot
@@ -81,7 +82,7 @@ def collect(
             )
     folder = out or places[0].tables
     now = incremental.look(places, folder, report)
-    if not now.tables["trainings"].num_rows and not now.tables["attempts"].num_rows:
+    if not now.counts["trainings"] and not now.counts["attempts"]:
         raise NothingYet(_nothing(places, now.warnings))
     added, same = _added(folder, now), now.same
     if not same:
@@ -93,7 +94,7 @@ def collect(
         now.remember(folder, now.last.written)
     return Collected(
         paths={name: _path(folder, name) for name in TABLES},
-        counts={name: now.tables[name].num_rows for name in TABLES},
+        counts=dict(now.counts),
         added=added,
         warnings=[*now.warnings],
         invalid=left_out(places),
@@ -138,7 +139,7 @@ def _packed(tables: Piece, report: Progress) -> dict[TableName, bytes]:
         return parquet.encode(tables[name])
 
     content: dict[TableName, bytes] = {}
-    # masks take as long as all else; Arrow works without the interpreter's lock
+    # Arrow works without the interpreter's lock
     with ThreadPoolExecutor(len(ORDER)) as pool:
         for number, (name, data) in enumerate(zip(ORDER, pool.map(packed, ORDER), strict=True)):
             report("packing", number, len(ORDER))
@@ -149,10 +150,11 @@ def _packed(tables: Piece, report: Progress) -> dict[TableName, bytes]:
 def _added(folder: Path, now: Now) -> dict[TableName, int]:
     """Rows of each table whose keys the table on disk lacks."""
     if now.last is None:
-        return {name: _new_keys(name, now.tables, _on_disk(folder, name)) for name in TABLES}
-    changed = dict.fromkeys(now.changed, 0)
-    fresh, before = (merged([piece], changed) for piece in (now.tables, now.last.tables))
-    return {name: _new_keys(name, fresh, before[name]) for name in TABLES}
+        return {name: _new_keys(name, now.tables[name], _on_disk(folder, name)) for name in TABLES}
+    if not now.changed:
+        return dict.fromkeys(TABLES, 0)
+    changed, last = pa.array(now.changed, pa.string()), now.last.tables
+    return {name: _new_keys(name, now.tables[name], last[name], changed) for name in TABLES}
 
 
 def _on_disk(folder: Path, name: TableName) -> pa.Table:
@@ -163,9 +165,14 @@ def _on_disk(folder: Path, name: TableName) -> pa.Table:
         return parquet.schema(TABLES[name]).empty_table()
 
 
-def _new_keys(name: TableName, tables: Piece, before: pa.Table) -> int:
+def _new_keys(
+    name: TableName, now: pa.Table, before: pa.Table, among: pa.Array | None = None
+) -> int:
+    """Rows whose keys an older table lacks; of some trainings alone, if they are told."""
     keys = TABLES[name].names("key")
-    new = tables[name].select(keys)
-    if not (new.num_rows and before.num_rows):
+    new, old = now.select(keys), before.select(keys)
+    if among is not None:
+        new, old = (t.filter(pc.is_in(t["training_id"], among)) for t in (new, old))
+    if not (new.num_rows and old.num_rows):
         return int(new.num_rows)
-    return int(new.join(before.select(keys), keys, join_type="left anti").num_rows)
+    return int(new.join(old, keys, join_type="left anti").num_rows)

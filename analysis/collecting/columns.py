@@ -51,9 +51,11 @@ def _columns(gathered: Gathered) -> dict[TableName, list[pa.Array]]:
 
 def _samples(rows: Sequence[Outcome], results: Mapping[str, pa.Array]) -> list[pa.Array]:
     """Columns of samples; what results say too comes from there."""
-    masks = {column.name: column for column in SAMPLES.columns}["mask"]
-    own = {"mask": parquet.array(masks, [row.mask for row in rows]), **breaks.lists(rows)}
-    return [{**results, **own}[column.name] for column in SAMPLES.columns]
+    own: dict[str, Sequence[Any]] = {"mask": [row.mask for row in rows], **breaks.packed(rows)}
+    return [
+        parquet.array(column, own[column.name]) if column.name in own else results[column.name]
+        for column in SAMPLES.columns
+    ]
 
 
 def _plain(table: Table, rows: Sequence[dict[str, Any]]) -> list[pa.Array]:
@@ -69,7 +71,7 @@ def _chained(table: Table, blocks: Sequence[dict[str, list[Any]]]) -> list[pa.Ar
 
 
 def _results(gathered: Gathered) -> list[pa.Array]:
-    """Columns of results; what a training or a record says once is spread over its rows."""
+    """Columns of results; what a training, an attack or a record says once is spread over its rows."""
     rows = gathered.rows
     own: dict[str, list[Any]] = {
         "attack_id": [row.attack_id for row in rows],
@@ -82,8 +84,10 @@ def _results(gathered: Gathered) -> list[pa.Array]:
         "row_seconds": [row.seconds for row in rows],
         **breaks.summaries(rows),
     }
-    source_of = pa.array(gathered.source_of, pa.int64())
     training_of = pa.array(gathered.training_of, pa.int64())
+    source_of = pa.array(gathered.source_of, pa.int64())
+    attack_of = pa.array(gathered.attack_of, pa.int64()).take(source_of)
+    attacks = [shared for _, shared in gathered.attacks.values()]
 
     def spread(column: Column) -> pa.Array:
         name = column.name
@@ -91,6 +95,9 @@ def _results(gathered: Gathered) -> list[pa.Array]:
             return parquet.array(column, own[name])
         if name in OF_TRAINING:
             return parquet.array(column, [t[name] for t in gathered.trainings]).take(training_of)
+        if name in of_attack:
+            return parquet.array(column, [a[name] for a in attacks]).take(attack_of)
         return parquet.array(column, [s[name] for s in gathered.sources]).take(source_of)
 
+    of_attack = attacks[0].keys() if attacks else {}
     return [spread(column) for column in RESULTS.columns]

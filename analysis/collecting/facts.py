@@ -3,20 +3,33 @@
 Every function raises KeyError, TypeError, ValueError or AttributeError for JSON of another shape.
 """
 
+import json
 import math
+from functools import cache
 from typing import Any
 
 from analysis.collecting.sources import Source
+from analysis.collecting.specifications import Specification
 from jobs.expand import systems
 from jobs.schema import CURVES
 
-EPOCH = "epoch_"
-"""Of the names of columns with a value for each epoch."""
-_EPOCHS = [column.name for column in CURVES if column.name != "epoch_firing_rate"]
+_EPOCHS = {
+    column.name: column.name.removeprefix("epoch_")
+    for column in CURVES
+    if column.name != "epoch_firing_rate"
+}
+"""Column → key of a line of the history."""
 
 
-def setting(spec: dict[str, Any]) -> dict[str, Any]:
+def setting(spec: Specification) -> dict[str, Any]:
     """What a specification says: `faithful`, and the columns of `jobs.schema.SETTING`."""
+    return {**_of_setting(spec.bare), "seed": spec.value["seed"]}
+
+
+@cache
+def _of_setting(bare: str) -> dict[str, Any]:
+    """What is the same for all seeds; few settings differ."""
+    spec = json.loads(bare)
     model, regime = spec["model"], spec["regime"]
     epsilon = regime.get("epsilon")
     return {
@@ -31,14 +44,18 @@ def setting(spec: dict[str, Any]) -> dict[str, Any]:
         "train_attack": (regime.get("attack") or {}).get("name"),
         "train_epsilon": epsilon,
         "train_epsilon_value": None if epsilon is None else _ratio(epsilon),
-        "seed": spec["seed"],
     }
 
 
-def faithful(spec: dict[str, Any] | None) -> str | None:
+def faithful(spec: Specification | None) -> str | None:
     """The system that an attempt's training repeats; None where its specification is unreadable."""
+    return None if spec is None else _faithful(spec.bare)
+
+
+@cache
+def _faithful(bare: str) -> str | None:
     try:
-        return None if spec is None else systems.of_training(spec)
+        return systems.of_training(json.loads(bare))
     except (KeyError, TypeError, AttributeError):
         return None
 
@@ -62,40 +79,46 @@ def curves(training: dict[str, Any]) -> dict[str, list[Any] | None]:
         return {column.name: None for column in CURVES}
     rates = [[*(line.get("firing_rates") or {}).values()] for line in history]
     return {
-        **{name: [line[name.removeprefix(EPOCH)] for line in history] for name in _EPOCHS},
+        **{name: [line[key] for line in history] for name, key in _EPOCHS.items()},
         "epoch_firing_rate": [sum(one) / len(one) if one else math.nan for one in rates],
     }
 
 
-def of_record(source: Source, spec: dict[str, Any]) -> dict[str, Any]:
-    """What all rows of one record share.
+def of_attack(attack: dict[str, Any], evaluation: dict[str, Any], bare: str) -> dict[str, Any]:
+    """What all records of one attack share that was made on the networks of one setting.
 
     Args:
-        source: the record.
-        spec: of its training.
+        attack: as in the records.
+        evaluation: likewise.
+        bare: the setting (`analysis.collecting.specifications`).
     """
-    evaluation = source.evaluation
-    attack = _climbing(source.attack)
+    climbing = _climbing(attack)
     threat = ("norm", "space", "clip", "loss", "gradient")
     options = ("steps", "step_size", "restarts", "random_start", "alpha")
     return {
-        "faithful": systems.of_result(spec, source.attack),
-        "attack": source.attack["name"],
-        **{key: attack.get(key) for key in (*options, *threat)},
-        "surrogate": surrogate(attack.get("surrogate")),
-        "draws": attack.get("draws", 1) if "loss" in attack else None,
-        **_transferred(source),
+        "faithful": systems.of_result(json.loads(bare), attack),
+        "attack": attack["name"],
+        **{key: climbing.get(key) for key in (*options, *threat)},
+        "surrogate": surrogate(climbing.get("surrogate")),
+        "draws": climbing.get("draws", 1) if "loss" in climbing else None,
+        **_transferred(attack, evaluation),
         "split": evaluation["split"],
         "samples": evaluation["samples"],
         "evaluation_seed": evaluation["seed"],
         "evaluation_draws": evaluation.get("draws", 1),
+    }
+
+
+def of_record(source: Source) -> dict[str, Any]:
+    """What all rows of one record share, besides what `of_attack` says."""
+    return {
         "model_sha256": source.model_sha256,
         "samples_sha256": source.samples_sha256,
         **machine(source.measured),
         "batch": source.measured.get("batch"),
         "code": " ".join(source.measured.get("codes") or []),
-        "record": source.path.name,
-        "root": str(source.root),
+        "record": source.name,
+        "root": source.root,
     }
 
 
@@ -104,15 +127,15 @@ def _climbing(attack: dict[str, Any]) -> dict[str, Any]:
     return attack["attack"] if attack["name"] == "transfer" else attack
 
 
-def _transferred(source: Source) -> dict[str, Any]:
+def _transferred(attack: dict[str, Any], evaluation: dict[str, Any]) -> dict[str, Any]:
     """What a transfer climbs on, and with what."""
-    if source.attack["name"] != "transfer":
+    if attack["name"] != "transfer":
         return dict.fromkeys(("source_attack", "source_training_id", "source_sha256"))
-    named: str = source.attack["source"]
+    named: str = attack["source"]
     return {
-        "source_attack": source.attack["attack"]["name"],
+        "source_attack": attack["attack"]["name"],
         "source_training_id": None if ":" in named else named,
-        "source_sha256": source.evaluation.get("source_sha256"),
+        "source_sha256": evaluation.get("source_sha256"),
     }
 
 

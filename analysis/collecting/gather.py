@@ -4,62 +4,21 @@ Of several roots that trained one network, the one named first counts; of equal 
 checkpoint, the record with the lowest file name. Every disagreement becomes a warning.
 """
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
-from analysis.collecting import audits, facts, gradients
-from analysis.collecting.sources import (
-    FOREIGN,
-    Found,
-    Outcome,
-    Source,
-    canonical,
-    read_cell,
-    tombstones,
-    training_ids,
-)
+from analysis.collecting import audits, facts, gradients, listing
+from analysis.collecting.fitting import fits
+from analysis.collecting.listing import Holders
+from analysis.collecting.sources import FOREIGN, Found, Outcome, Source, read_cell
+from analysis.collecting.specifications import Families
 from jobs.layout import RunRoot
-from jobs.schema import ATTEMPTS, CURVES, RESULTS, TABLES, TRAININGS, Table, TableName
+from jobs.schema import ATTEMPTS, CURVES, RESULTS, TRAININGS, Table
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is done, steps done, steps in all)."""
-
-
-class Families:
-    """Which trainings differ in nothing but their seeds, those of their parents included.
-
-    Attributes:
-        own: of each training, its specification without seeds and parents, and these.
-    """
-
-    def __init__(self) -> None:
-        self.own: dict[str, tuple[str, list[str | None]]] = {}
-        self._known: dict[str, str] = {}
-
-    def add(self, found: Sequence[Found]) -> None:
-        """Take note of a training's specification."""
-        for spec in (item.spec for item in found if item.spec is not None):
-            bare = {key: value for key, value in spec.items() if key not in ("seed", "start")}
-            origins = [spec.get("start")]
-            if isinstance(nds := spec.get("nds"), str) and "/" in nds:
-                del bare["nds"]
-                origins += nds.split("/")
-            self.own[found[0].training_id] = canonical(bare), origins
-            return
-
-    def configuration(self, training_id: str) -> str:
-        """16 hex characters, equal for the seeds of one setting."""
-        if training_id not in self._known:
-            bare, origins = self.own[training_id]
-            self._known[training_id] = training_id  # ends a circle of forged parents
-            settled = [self.configuration(o) if o in self.own else o for o in origins]
-            text = canonical([bare, *settled])
-            self._known[training_id] = hashlib.sha256(text.encode()).hexdigest()[:16]
-        return self._known[training_id]
 
 
 @dataclass
@@ -68,7 +27,9 @@ class Gathered:
 
     Attributes:
         trainings: one dict for each finished training, by id.
+        attacks: one dict for each attack on the networks of one setting, by what tells them apart.
         sources: one dict for each record that gave a row.
+        attack_of: position in `attacks` of each of `sources`.
         rows: counted rows, by training, attack and epsilon.
         training_of: position in `trainings` of each row.
         source_of: position in `sources` of each row.
@@ -76,11 +37,14 @@ class Gathered:
         gradients: columns of the rows of each record of gradients.
         audits: columns of the rows of each record of an audit.
         families: what the specifications say of the trainings' settings.
-        doubtful: trainings about which there are warnings.
+        marks: what each training was made of (`analysis.collecting.listing`); empty where there are
+            warnings about it.
     """
 
     trainings: list[dict[str, Any]] = field(default_factory=list)
+    attacks: dict[tuple[str, ...], tuple[int, dict[str, Any]]] = field(default_factory=dict)
     sources: list[dict[str, Any]] = field(default_factory=list)
+    attack_of: list[int] = field(default_factory=list)
     rows: list[Outcome] = field(default_factory=list)
     training_of: list[int] = field(default_factory=list)
     source_of: list[int] = field(default_factory=list)
@@ -89,21 +53,7 @@ class Gathered:
     audits: list[dict[str, list[Any]]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     families: Families = field(default_factory=Families)
-    doubtful: set[str] = field(default_factory=set)
-
-
-Holder = tuple[RunRoot, set[str]]
-"""A run root that holds a training, and what is invalid there."""
-
-
-def holders(roots: Sequence[RunRoot], warnings: list[str]) -> dict[str, list[Holder]]:
-    """All trainings of some run roots, by id in order, with those who hold them."""
-    found: dict[str, list[Holder]] = defaultdict(list)
-    for root in roots:
-        invalidated = tombstones(root)
-        for training_id in training_ids(root, warnings):
-            found[training_id].append((root, invalidated))
-    return {training_id: found[training_id] for training_id in sorted(found)}
+    marks: dict[str, str] = field(default_factory=dict)
 
 
 def gather(roots: Sequence[RunRoot], progress: Progress) -> Gathered:
@@ -113,28 +63,36 @@ def gather(roots: Sequence[RunRoot], progress: Progress) -> Gathered:
         EnvironmentFault: if a file is there but cannot be read.
     """
     warnings: list[str] = []
-    gathered = read([*holders(roots, warnings).items()], progress)
+    gathered = read([*listing.holders(roots, warnings).items()], progress)
     gathered.warnings[:0] = warnings
     for training in gathered.trainings:
         training["configuration"] = gathered.families.configuration(training["training_id"])
     return gathered
 
 
-def read(some: Sequence[tuple[str, list[Holder]]], progress: Progress) -> Gathered:
+def read(some: Sequence[Holders], progress: Progress) -> Gathered:
     """Read some trainings, in their order; `configuration` is left for who knows their parents.
 
     Raises:
         EnvironmentFault: if a file is there but cannot be read.
     """
     gathered = Gathered()
+    stones = listing.stones(some)
+    cells = {root: str(root.cells) for root in stones}
     for number, (training_id, roots) in enumerate(some):
         progress("reading", number, len(some))
         told = len(gathered.warnings)
-        found = [read_cell(root, training_id, dead) for root, dead in roots]
-        gathered.families.add(found)
+        found = [read_cell(cells[root], training_id, dead) for root, dead in roots]
+        spec = next((item.spec for item in found if item.spec is not None), None)
+        if spec is not None:
+            gathered.families.own[training_id] = spec.bare, spec.origins
         _add(gathered, found)
-        if len(gathered.warnings) > told:
-            gathered.doubtful.add(training_id)
+        made_of = [
+            (cells[root], stones[root].get(training_id), item.held)
+            for (root, _), item in zip(roots, found, strict=True)
+        ]
+        doubtful = len(gathered.warnings) > told
+        gathered.marks[training_id] = "" if doubtful else listing.mark(made_of)
     return gathered
 
 
@@ -146,7 +104,7 @@ def _add(gathered: Gathered, found: Sequence[Found]) -> None:
         for attempt in item.attempts:
             attempt["faithful"] = facts.faithful(item.spec)
             where = f"{item.root}: attempt {attempt['number']} of {item.training_id}"
-            if _fits(ATTEMPTS, attempt, where, warnings):
+            if _told_fits(ATTEMPTS, attempt, where, warnings):
                 gathered.attempts.append(attempt)
     holder = next((f for f in found if f.training is not None and f.spec is not None), None)
     training = None if holder is None else _training(holder, warnings)
@@ -163,22 +121,30 @@ def _add(gathered: Gathered, found: Sequence[Found]) -> None:
     used: dict[Source, int | None] = {}
     for outcome in _chosen(found, training, warnings):
         if outcome.source not in used:
-            used[outcome.source] = _add_source(gathered, outcome.source, holder.spec)
+            used[outcome.source] = _add_source(gathered, outcome.source, holder.spec.bare)
         if (position := used[outcome.source]) is not None:
             gathered.rows.append(outcome)
             gathered.training_of.append(len(gathered.trainings) - 1)
             gathered.source_of.append(position)
 
 
-def _add_source(gathered: Gathered, source: Source, spec: dict[str, Any]) -> int | None:
+def _add_source(gathered: Gathered, source: Source, bare: str) -> int | None:
+    """Position of a record in `sources`; None if it does not fit, with a warning."""
     try:
-        shared = facts.of_record(source, spec)
+        key = (bare, repr(source.attack), repr(source.evaluation))
+        known = gathered.attacks.get(key)
+        shared = known[1] if known else facts.of_attack(source.attack, source.evaluation, bare)
+        own = facts.of_record(source)
     except FOREIGN as error:
         gathered.warnings.append(f"{source.path}: not a record ({error!r}); skipped")
         return None
-    if not _fits(RESULTS, shared, str(source.path), gathered.warnings):
+    if not (fits(RESULTS, own) and (known or fits(RESULTS, shared))):
+        misfits = RESULTS.misfits({**shared, **own})
+        gathered.warnings.append(f"{source.path}: {'; '.join(misfits)}; skipped")
         return None
-    gathered.sources.append(shared)
+    place, _ = gathered.attacks.setdefault(key, (len(gathered.attacks), shared))
+    gathered.sources.append(own)
+    gathered.attack_of.append(place)
     return len(gathered.sources) - 1
 
 
@@ -200,7 +166,7 @@ def _chosen(found: Sequence[Found], training: dict[str, Any], warnings: list[str
             for path in sorted(strange)
         ]
         candidates += [o for o in item.outcomes if o.source.path not in strange]
-    return _first_of_equal(sorted(candidates, key=lambda o: o.source.path.name), warnings)
+    return _first_of_equal(sorted(candidates, key=lambda o: o.source.name), warnings)
 
 
 def _first_of_equal(candidates: Sequence[Outcome], warnings: list[str]) -> list[Outcome]:
@@ -220,37 +186,14 @@ def _first_of_equal(candidates: Sequence[Outcome], warnings: list[str]) -> list[
     return sorted(first.values(), key=lambda o: (o.attack_id, o.epsilon[0] / o.epsilon[1]))
 
 
-_ANY: frozenset[type] = frozenset({dict, int, list, str, float, bool, bytes, type(None)})
-"""Types of JSON; a key that is no column holds what it will."""
-_FITTING: dict[str, frozenset[type]] = {
-    "str": frozenset({str}),
-    "category": frozenset({str}),
-    "float64": frozenset({float}),
-    "bool": frozenset({bool}),
-}
-
-
-@cache
-def _plain(table: TableName) -> dict[str, frozenset[type]]:
-    """Types that each column of a table takes whatever the value."""
-    empty: frozenset[type] = frozenset()
-    null = frozenset({type(None)})
-    return {
-        c.name: _FITTING.get(c.dtype, empty) | (null if c.optional else empty)
-        for c in TABLES[table].columns
-    }
-
-
-def _fits(
+def _told_fits(
     table: Table, row: dict[str, Any], where: str, warnings: list[str], so: str = "skipped"
 ) -> bool:
-    plain = _plain(table.name)
-    # most values are of a type that always fits; asking each column takes ten times as long
-    doubtful = {k: v for k, v in row.items() if type(v) not in plain.get(k, _ANY)}
-    misfits = table.misfits(doubtful)
-    if misfits:
-        warnings.append(f"{where}: {'; '.join(misfits)}; {so}")
-    return not misfits
+    """Whether a row can stand in a table; a warning says what of it cannot."""
+    if fits(table, row):
+        return True
+    warnings.append(f"{where}: {'; '.join(table.misfits(row))}; {so}")
+    return False
 
 
 def _training(found: Found, warnings: list[str]) -> dict[str, Any] | None:
@@ -269,17 +212,17 @@ def _training(found: Found, warnings: list[str]) -> dict[str, Any] | None:
         "training_id": found.training_id,
         "configuration": found.training_id,
         **setting,
-        "spec": canonical(found.spec),
-        **{key: found.spec.get(key) for key in ("start", "nds")},
+        "spec": found.spec.text,
+        **{key: found.spec.value.get(key) for key in ("start", "nds")},
         **{key: training[key] for key in ("label", "model_sha256", "checkpoint")},
         **{key: training[key] for key in ("epochs", "steps")},
         **{key: training.get(key) for key in optional},
         **machine,
         "codes": training["measured"].get("codes", []),
-        "root": str(found.root),
+        "root": found.root,
     }
     where = f"{found.root}: training.json of {found.training_id}"
-    if not _fits(TRAININGS, row, where, warnings):
+    if not _told_fits(TRAININGS, row, where, warnings):
         return None
     return {**row, **_curves(training, where, warnings)}
 
@@ -292,4 +235,6 @@ def _curves(training: dict[str, Any], where: str, warnings: list[str]) -> dict[s
     except FOREIGN as error:
         warnings.append(f"{where}: its history has another shape ({error!r}); left out")
         return none
-    return found if _fits(TRAININGS, found, where, warnings, "its history is left out") else none
+    return (
+        found if _told_fits(TRAININGS, found, where, warnings, "its history is left out") else none
+    )

@@ -3,9 +3,11 @@
 What is new follows from names and content (`analysis.collecting.listing`), never from a clock.
 """
 
+import gc
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,9 +15,12 @@ from pathlib import Path
 import pyarrow as pa
 
 from analysis.collecting import columns, listing, remembered
-from analysis.collecting.gather import Families, Holder, Progress, holders, read
+from analysis.collecting.gather import Progress, read
+from analysis.collecting.listing import Holders
 from analysis.collecting.merging import Piece, merged, settled
 from analysis.collecting.remembered import Remembered
+from analysis.collecting.specifications import Families
+from analysis.collecting.streams import pack
 from jobs.forked import spread
 from jobs.layout import RunRoot
 from jobs.schema import TABLES, TableName
@@ -32,6 +37,7 @@ class Now:
         roots: run roots.
         marks: what each training was made of; empty where there are warnings about it.
         families: what the specifications say of the trainings' settings.
+        counts: rows of each table.
         tables: all rows.
         warnings: what was left out, and why.
         last: the collection before, if the tables on disk are still those that it wrote.
@@ -41,6 +47,7 @@ class Now:
     roots: Sequence[str]
     marks: Mapping[str, str]
     families: Families
+    counts: Mapping[TableName, int]
     tables: Piece
     warnings: Sequence[str]
     last: Remembered | None
@@ -49,10 +56,9 @@ class Now:
     @property
     def same(self) -> bool:
         """Whether the tables on disk hold all this already."""
-        return self.last is not None and all(
-            self.tables[name] is self.last.tables[name]
-            or self.tables[name].equals(self.last.tables[name])
-            for name in TABLES
+        return self.last is not None and (
+            self.tables is self.last.tables
+            or all(self.tables[name].equals(self.last.tables[name]) for name in TABLES)
         )
 
     def remember(self, folder: Path, written: Mapping[TableName, str]) -> None:
@@ -69,6 +75,7 @@ class Now:
             marks=self.marks,
             families=self.families,
             written=written,
+            counts=self.counts,
             tables=self.tables,
         )
         remembered.save(folder, found)
@@ -78,11 +85,10 @@ class Now:
 class _Share:
     """What one process read."""
 
-    ids: Sequence[str]
+    marks: Mapping[str, str]
     tables: Piece
     families: Families
     warnings: Sequence[str]
-    doubtful: set[str]
 
 
 def look(places: Sequence[RunRoot], folder: Path, report: Progress) -> Now:
@@ -98,27 +104,29 @@ def look(places: Sequence[RunRoot], folder: Path, report: Progress) -> Now:
     """
     warnings: list[str] = []
     roots = [str(place.path) for place in places]
-    there = holders(places, warnings)
-    marks = listing.marks([*there.items()])
+    there = listing.holders(places, warnings)
     last = remembered.load(folder, roots)
     known = last.marks if last else {}
+    marks = listing.marks([*there.items()]) if known else dict.fromkeys(there, "")
     stale = [item for item in there.items() if known.get(item[0]) != marks[item[0]]]
     work = partial(_read, report=report, total=len(stale), parent=os.getpid())
     shares = spread(work, stale, least=SHARE)
     for share in shares:
         warnings += share.warnings
-        marks |= dict.fromkeys(share.doubtful, "")
+        marks |= share.marks
     gone = known.keys() - there.keys()
     if last and not stale and not gone:
-        tables, families = last.tables, last.families
+        tables, families, counts = last.tables, last.families, last.counts
     else:
         tables, families = _together(there, last, shares)
+        counts = {name: tables[name].num_rows for name in TABLES}
     ours = last is not None and last.written == written(folder)
     changed = sorted({*gone, *(key for key, _ in stale)})
     return Now(
         roots=roots,
         marks=marks,
         families=families,
+        counts=counts,
         tables=tables,
         warnings=warnings,
         last=last if ours else None,
@@ -126,24 +134,36 @@ def look(places: Sequence[RunRoot], folder: Path, report: Progress) -> Now:
     )
 
 
-def _read(
-    some: Sequence[tuple[str, list[Holder]]], *, report: Progress, total: int, parent: int
-) -> _Share:
+def _read(some: Sequence[Holders], *, report: Progress, total: int, parent: int) -> _Share:
     def progress(what: str, done: int, own: int) -> None:
         if os.getpid() == parent:  # whose share stands for all
             report(what, done * total // own, total)
 
-    if os.getpid() != parent:
+    alone = os.getpid() == parent
+    if not alone:
         # malloc comes through a fork whole, whatever other threads held at that moment
         pa.set_memory_pool(pa.system_memory_pool())
-    found = read(some, progress)
+    with _without_search():
+        found = read(some, progress)
+    tables = columns.tables(found)
     return _Share(
-        ids=[key for key, _ in some],
-        tables=columns.tables(found),
+        marks=found.marks,
+        tables=tables if alone else pack(tables),  # a fifth goes through the pipe
         families=found.families,
         warnings=found.warnings,
-        doubtful=found.doubtful,
     )
+
+
+@contextmanager
+def _without_search() -> Iterator[None]:
+    """No search for cycles meanwhile: JSON has none, and to look for them takes a third more."""
+    usual = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if usual:
+            gc.enable()
 
 
 def _together(
@@ -153,7 +173,7 @@ def _together(
     known: list[Remembered | _Share] = [*([last] if last else []), *shares]
     owners = dict.fromkeys(there, 0)
     for place, share in enumerate(shares, len(known) - len(shares)):
-        owners |= dict.fromkeys(share.ids, place)
+        owners |= dict.fromkeys(share.marks, place)
     families = Families()
     for key, owner in owners.items():
         if key in known[owner].families.own:

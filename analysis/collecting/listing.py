@@ -6,12 +6,13 @@ its content, so equal names are equal content. No clock decides what is new.
 
 import hashlib
 import os
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-from analysis.collecting.gather import Holder
 from jobs.errors import EnvironmentFault
 from jobs.forked import spread
 from jobs.layout import AttemptFiles, CellFiles, RunRoot
@@ -19,67 +20,160 @@ from jobs.layout import AttemptFiles, CellFiles, RunRoot
 SHARE = 1_500
 """Trainings that are worth a process of their own."""
 
+Holder = tuple[RunRoot, set[str]]
+"""A run root that holds a training, and what is invalid there."""
+Holders = tuple[str, list[Holder]]
+"""A training and those who hold it."""
+
+_ID = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _CELL, _ATTEMPT = CellFiles(Path()), AttemptFiles(Path())
-_WRITTEN_ONCE = (_ATTEMPT.claim.name, _ATTEMPT.end.name)
+# as text, because a Path costs more than the call that it is made for
+SPEC, TRAINING, EVALUATIONS, ATTEMPTS, STAGES = (
+    f"/{path.name}"
+    for path in (_CELL.spec, _CELL.training, _CELL.evaluations, _CELL.attempts, _CELL.stages)
+)
+CLAIM, END = f"/{_ATTEMPT.claim.name}", f"/{_ATTEMPT.end.name}"
+"""Names in the folder of a training, and in that of an attempt."""
+
+File = tuple[int, int]
+"""Inode and size, of a file whose name does not tell its content; one may be written anew by hand."""
 
 
-def marks(some: Sequence[tuple[str, list[Holder]]]) -> dict[str, str]:
+class Held(NamedTuple):
+    """What one run root holds of a training; names are sorted, files in the making left out.
+
+    Attributes:
+        spec: its specification.
+        training: its outcome.
+        evaluations: names of its records.
+        attempts: names of the folders of its attempts.
+        ended: of each attempt, whether it has a claim, and whether it has an end.
+        stages: names of the records of its stages, and the files.
+    """
+
+    spec: File | None
+    training: File | None
+    evaluations: list[str]
+    attempts: list[str]
+    ended: list[bool]
+    stages: list[tuple[str, File | None]]
+
+
+def holders(roots: Sequence[RunRoot], warnings: list[str]) -> dict[str, list[Holder]]:
+    """All trainings of some run roots, by id in order, with those who hold them."""
+    found: dict[str, list[Holder]] = defaultdict(list)
+    for root in roots:
+        holder = (root, _tombstones(root))
+        for training_id in _training_ids(root, warnings):
+            found[training_id].append(holder)
+    return {training_id: found[training_id] for training_id in sorted(found)}
+
+
+def _training_ids(root: RunRoot, warnings: list[str]) -> list[str]:
+    """Ids of all trainings of a run root, sorted; foreign folders give a warning."""
+    found = []
+    for folder in _names(str(root.cells)):
+        for name in _names(f"{root.cells}/{folder}"):
+            if _ID.fullmatch(name) and name.startswith(folder):
+                found.append(name)
+            else:
+                warnings.append(f"{root.cells / folder / name}: not a training's folder; skipped")
+    return sorted(found)
+
+
+def _tombstones(root: RunRoot) -> set[str]:
+    """What is invalid and may not all be moved away yet: training ids, alone or with attack ids."""
+    names = set(_names(str(root.invalidated)))
+    return {
+        name.rpartition("-")[0]
+        for name in names
+        if name.endswith(".json") and f"{name.removesuffix('json')}moved" not in names
+    }
+
+
+def marks(some: Sequence[Holders]) -> dict[str, str]:
     """A text for each training that changes whenever something of it came, went or was moved.
 
     Raises:
         EnvironmentFault: if a folder is there but cannot be listed.
     """
-    dead = {root.path: invalid for _, found in some for root, invalid in found}
-    # as the rows are read by: a tombstone of a later moment is news to the next collection
-    stones = {path: _stones(invalid) for path, invalid in dead.items()}
-    shares = spread(partial(_marks, stones), some, least=SHARE)
+    shares = spread(partial(_marks, stones(some)), some, least=SHARE)
     return dict(pair for share in shares for pair in share)
 
 
-def _stones(invalid: Set[str]) -> Mapping[str, list[str]]:
-    """What is invalid, by training."""
+def stones(some: Sequence[Holders]) -> dict[RunRoot, Mapping[str, list[str]]]:
+    """What is invalid in each run root, by training.
+
+    As the rows are read by: a tombstone of a later moment is news to the next collection.
+    """
+    dead = {root: invalid for _, found in some for root, invalid in found}
+    return {root: _by_training(invalid) for root, invalid in dead.items()}
+
+
+def _by_training(invalid: Set[str]) -> Mapping[str, list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
     for name in sorted(invalid):
         found[name.partition("-")[0]].append(name)
-    return found
+    return dict(found)
 
 
 def _marks(
-    stones: Mapping[Path, Mapping[str, list[str]]], some: Sequence[tuple[str, list[Holder]]]
+    invalid: Mapping[RunRoot, Mapping[str, list[str]]], some: Sequence[Holders]
 ) -> list[tuple[str, str]]:
+    folders = {root: str(root.cells) for root in invalid}
     found = []
     for training_id, roots in some:
         told = [
-            repr((str(root.path), stones[root.path].get(training_id), _held(root, training_id)))
+            (folders[root], invalid[root].get(training_id), held(folders[root], training_id))
             for root, _ in roots
         ]
-        found.append((training_id, hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]))
+        found.append((training_id, mark(told)))
     return found
 
 
-def _held(root: RunRoot, training_id: str) -> list[object]:
-    """What is there of a training; a file whose name does not tell its content, with its size."""
-    folder = f"{root.cells}/{training_id[:2]}/{training_id}"
+def mark(told: Sequence[tuple[str, list[str] | None, Held]]) -> str:
+    """The text of one training.
+
+    Args:
+        told: of each run root its folder of cells, what is invalid, and what is held there.
+    """
+    text = "\n".join([repr((cells, dead, *there)) for cells, dead, there in told])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def held(cells: str, training_id: str) -> Held:
+    """What is there of a training.
+
+    Args:
+        cells: folder of all cells of a run root.
+        training_id: of the training.
+
+    Raises:
+        EnvironmentFault: if a folder is there but cannot be listed.
+    """
+    folder = f"{cells}/{training_id[:2]}/{training_id}"
     try:
-        own = [_file(f"{folder}/{path.name}") for path in (_CELL.spec, _CELL.training)]
-        evaluated = [name for name in _names(f"{folder}/{_CELL.evaluations.name}") if _counts(name)]
-        tried = _names(f"{folder}/{_CELL.attempts.name}")
-        below = f"{folder}/{_CELL.attempts.name}"
+        spec, training = _file(folder + SPEC), _file(folder + TRAINING)
+        evaluations = _records(folder + EVALUATIONS)
+        below = folder + ATTEMPTS
+        attempts = _names(below)
         ended = [
-            os.access(f"{below}/{name}/{file}", os.F_OK) for name in tried for file in _WRITTEN_ONCE
+            os.access(f"{below}/{name}{file}", os.F_OK)
+            for name in attempts
+            for file in (CLAIM, END)
         ]
-        stages = f"{folder}/{_CELL.stages.name}"
-        staged = [(name, _file(f"{stages}/{name}")) for name in _names(stages) if _counts(name)]
+        below = folder + STAGES
+        stages = [(name, _file(f"{below}/{name}")) for name in _records(below)]
     except OSError as error:
         raise EnvironmentFault(
             f"{error.filename or folder}: cannot be read ({error.strerror}); nothing was written "
             "and older tables are untouched; repair access to it and collect again"
         ) from error
-    return [*own, evaluated, tried, ended, staged]
+    return Held(spec, training, evaluations, attempts, ended, stages)
 
 
-def _counts(name: str) -> bool:
-    return name.endswith(".json")
+def _records(folder: str) -> list[str]:
+    return [name for name in _names(folder) if name.endswith(".json")]
 
 
 def _names(folder: str) -> list[str]:
@@ -90,8 +184,7 @@ def _names(folder: str) -> list[str]:
         return []
 
 
-def _file(path: str) -> tuple[int, int] | None:
-    """Which file has a name, since one may be deleted by hand and written anew."""
+def _file(path: str) -> File | None:
     try:
         found = os.stat(path)  # noqa: PTH116 - a Path costs five times the call
     except (FileNotFoundError, NotADirectoryError):

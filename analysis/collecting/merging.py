@@ -1,12 +1,13 @@
 """Tables of some trainings put together: each training's rows from the one piece that knows it."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.collecting.gather import Families
 from analysis.collecting.parquet import schema
+from analysis.collecting.specifications import Families
 from jobs.schema import TABLES, TableName
 
 Piece = Mapping[TableName, pa.Table]
@@ -20,7 +21,13 @@ def merged(pieces: Sequence[Piece], owners: Mapping[str, int]) -> dict[TableName
         pieces: each may hold trainings that are to be left out.
         owners: training id → position of the piece that its rows come from, in the order of ids.
     """
-    return {name: _merged(name, [piece[name] for piece in pieces], owners) for name in TABLES}
+
+    def together(name: TableName) -> pa.Table:
+        return _merged(name, [piece[name] for piece in pieces], owners)
+
+    # Arrow unpacks and copies without the interpreter's lock
+    with ThreadPoolExecutor(len(TABLES)) as pool:
+        return dict(zip(TABLES, pool.map(together, TABLES), strict=True))
 
 
 def _merged(name: TableName, tables: Sequence[pa.Table], owners: Mapping[str, int]) -> pa.Table:

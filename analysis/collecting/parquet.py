@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -24,26 +23,18 @@ _TYPES: dict[DType, pa.DataType] = {
     "float64": pa.float64(),
     "bool": pa.bool_(),
     "list[str]": pa.list_(pa.string()),
-    "list[bool]": pa.large_list(pa.bool_()),
-    "list[int32]": pa.large_list(pa.int32()),
+    "bits": pa.large_binary(),
+    "numbers": pa.large_binary(),
     "list[int64]": pa.large_list(pa.int64()),
     "list[float64]": pa.large_list(pa.float64()),
 }
 
 
 def array(column: Column, values: Sequence[Any]) -> pa.Array:
-    """One column; flags come as bytes, 0 or 1 for each, and lists of int32 as theirs."""
+    """One column."""
     match column.dtype:
-        case "list[bool]":
-            flags = np.frombuffer(b"".join(values), np.uint8).astype(bool)
-            return lists([len(mask) for mask in values], flags)
-        case "list[int32]":
-            sizes = [None if value is None else len(value) // 4 for value in values]
-            return lists(sizes, np.frombuffer(b"".join(filter(None, values)), np.int32))
         case "list[int64]" | "list[float64]":
-            sizes = [None if value is None else len(value) for value in values]
-            items = itertools.chain.from_iterable(filter(None, values))
-            return lists(sizes, np.fromiter(items, column.dtype[5:-1]))
+            return _lists(values, column.dtype[5:-1])
         case _:
             try:
                 return pa.array(values, _TYPES[column.dtype])
@@ -61,16 +52,12 @@ def _utf8(value: Any) -> Any:
     return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
-def lists(sizes: Sequence[int | None], items: npt.NDArray[Any]) -> pa.Array:
-    """A column of lists.
-
-    Args:
-        sizes: length of each list; None for null.
-        items: those of all lists, one after the other.
-    """
-    offsets = np.zeros(len(sizes) + 1, np.int64)
-    np.cumsum([size or 0 for size in sizes], out=offsets[1:])
-    null = pa.array([size is None for size in sizes], pa.bool_())
+def _lists(values: Sequence[list[Any] | None], kind: str) -> pa.Array:
+    """A column of lists of numbers."""
+    offsets = np.zeros(len(values) + 1, np.int64)
+    np.cumsum([0 if value is None else len(value) for value in values], out=offsets[1:])
+    items = np.fromiter(itertools.chain.from_iterable(filter(None, values)), kind)
+    null = pa.array([value is None for value in values], pa.bool_())
     return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(items), mask=null)
 
 
@@ -166,4 +153,6 @@ def _check(path: Path, name: TableName, head: dict[bytes, bytes], again: str) ->
             "update this checkout, or collect into another folder"
         )
     if version < SCHEMA_VERSION:
-        raise CorruptFile(f"{path}: has the older schema {version}; {again}")
+        raise CorruptFile(
+            f"{path}: has the older schema {version}; run `python launch.py collect`, which replaces it"
+        )

@@ -18,9 +18,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from analysis.collecting.gather import Families
+from analysis.collecting.specifications import Families
+from analysis.collecting.streams import Streams, pack
 from jobs import files
-from jobs.schema import TABLES, TableName
+from jobs.schema import TableName
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _HASH = 64
@@ -37,6 +38,7 @@ class Remembered:
         marks: what each training was made of (`analysis.collecting.listing`); empty if it is to be read anew.
         families: what the specifications say of the trainings' settings.
         written: SHA-256 of each table's file.
+        counts: rows of each table.
         tables: the tables.
     """
 
@@ -44,6 +46,7 @@ class Remembered:
     marks: Mapping[str, str]
     families: Families
     written: Mapping[TableName, str]
+    counts: Mapping[TableName, int]
     tables: Mapping[TableName, pa.Table]
 
 
@@ -59,7 +62,7 @@ def save(folder: Path, found: Remembered) -> None:
         (key, texts.setdefault(text, len(texts)), origins)
         for key, (text, origins) in found.families.own.items()
     ]
-    streams = {name: _stream(found.tables[name]) for name in TABLES}
+    streams = pack(found.tables).packed
     head = {
         "code": code(),
         "roots": found.roots,
@@ -67,13 +70,17 @@ def save(folder: Path, found: Remembered) -> None:
         "texts": list(texts),
         "own": own,
         "written": found.written,
-        "streams": [(name, len(stream)) for name, stream in streams.items()],
+        "counts": found.counts,
+        "streams": [(name, stream.size) for name, stream in streams.items()],
     }
-    content = files.dumps(head) + b"".join(streams.values())
+    parts: list[bytes | pa.Buffer] = [files.dumps(head), *streams.values()]
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
     place = path(folder)
     with contextlib.suppress(OSError):
         place.parent.mkdir(exist_ok=True)
-        files.replace(place, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+        files.replace(place, b"".join([digest.hexdigest().encode(), b"\n", *parts]))
 
 
 def roots_of(folder: Path) -> list[str]:
@@ -106,26 +113,18 @@ def load(folder: Path, roots: Sequence[str]) -> Remembered | None:
         return None
     families = Families()
     families.own = {key: (head["texts"][place], origins) for key, place, origins in head["own"]}
-    tables, place = {}, 0
+    streams, place = {}, 0
     for name, size in head["streams"]:
-        with pa.ipc.open_stream(pa.py_buffer(data[place : place + size])) as stream:
-            tables[name] = stream.read_all()
+        streams[name] = pa.py_buffer(data[place : place + size])
         place += size
     return Remembered(
         roots=roots,
         marks=dict(head["marks"]),
         families=families,
         written=head["written"],
-        tables=tables,
+        counts=head["counts"],
+        tables=Streams(streams),
     )
-
-
-def _stream(table: pa.Table) -> memoryview:
-    sink = pa.BufferOutputStream()
-    options = pa.ipc.IpcWriteOptions(compression="lz4")
-    with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
-        writer.write_table(table)
-    return memoryview(sink.getvalue())
 
 
 @cache

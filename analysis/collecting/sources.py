@@ -4,28 +4,23 @@ A file that is torn, foreign or newer is passed over with a warning; a file that
 cannot be read (permission, network) stops everything, since a smaller table would look complete.
 """
 
-import binascii
 import hashlib
-import json
-import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar
+from fractions import Fraction
+from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
-
-from analysis.collecting import breaks
+from analysis.collecting import breaks, listing, specifications
 from analysis.collecting.breaks import Fell
+from analysis.collecting.listing import Held
+from analysis.collecting.specifications import Specification
 from jobs import files, records
 from jobs.errors import CorruptFile, EnvironmentFault
-from jobs.layout import AttemptFiles, CellFiles, RunRoot
+from jobs.records import PackedRecord
 
 KNOWN_SCHEMA = 1
 """Newest schema_version of training.json and claim.json that is understood here."""
 
-_ID = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _INT64 = 2**63
 FOREIGN = (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError)
 """What reading JSON of an unexpected shape can raise."""
@@ -33,9 +28,33 @@ FOREIGN = (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, Rec
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """One row of one record; the mask has one byte, 0 or 1, for each sample."""
+@dataclass(slots=True, eq=False)
+class Source:
+    """What all rows of one record share; `name` is that of its file, the others as in a record."""
+
+    folder: str
+    name: str
+    root: str
+    attack_id: str
+    attack: dict[str, Any]
+    evaluation: dict[str, Any]
+    model_sha256: str
+    samples_sha256: str
+    measured: dict[str, Any]
+
+    @property
+    def path(self) -> str:
+        """Of the record."""
+        return f"{self.folder}/{self.name}"
+
+    @property
+    def climbed(self) -> object:
+        """SHA-256 of the weights that a transfer attack climbed on."""
+        return self.evaluation.get("source_sha256")
+
+
+class Outcome(NamedTuple):
+    """One row of one record; the mask has a bit for each sample (`jobs.records.pack`)."""
 
     attack_id: str
     epsilon: tuple[int, int]
@@ -43,7 +62,7 @@ class Outcome:
     total: int
     zero_gradient: int
     mask: bytes
-    source: "Source"
+    source: Source
     fell: Fell | None = None
     seconds: float | None = None
 
@@ -60,98 +79,63 @@ class Outcome:
         return mine != theirs
 
 
-@dataclass(frozen=True, eq=False)
-class Source:
-    """What all rows of one record share."""
-
-    path: Path
-    root: Path
-    attack: dict[str, Any]
-    evaluation: dict[str, Any]
-    model_sha256: str
-    samples_sha256: str
-    measured: dict[str, Any]
-
-    @property
-    def climbed(self) -> object:
-        """SHA-256 of the weights that a transfer attack climbed on."""
-        return self.evaluation.get("source_sha256")
-
-
 @dataclass
 class Found:
     """One training in one run root.
 
     Attributes:
+        root: the run root.
+        folder: of the training.
+        held: what is there by names.
         training: content of training.json; None while it is not done, or invalidated.
         outcomes: rows of all records, by file name, then by epsilon.
         stages: content of all records of stages with their paths, by file name.
     """
 
-    root: Path
+    root: str
     training_id: str
-    spec: dict[str, Any] | None = None
+    folder: str
+    held: Held
+    spec: Specification | None = None
     training: dict[str, Any] | None = None
     outcomes: list[Outcome] = field(default_factory=list)
     attempts: list[dict[str, Any]] = field(default_factory=list)
-    stages: list[tuple[Path, dict[str, Any]]] = field(default_factory=list)
+    stages: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
-def training_ids(root: RunRoot, warnings: list[str]) -> list[str]:
-    """Ids of all trainings of a run root, sorted; foreign folders give a warning."""
-    found = []
-    for folder in _listed(root.cells):
-        for name in _listed(root.cells / folder):
-            if _ID.fullmatch(name) and name.startswith(folder):
-                found.append(name)
-            else:
-                warnings.append(f"{root.cells / folder / name}: not a training's folder; skipped")
-    return sorted(found)
-
-
-def tombstones(root: RunRoot) -> set[str]:
-    """What is invalid and may not all be moved away yet: training ids, alone or with attack ids."""
-    names = set(_listed(root.invalidated))
-    return {
-        name.rpartition("-")[0]
-        for name in names
-        if name.endswith(".json") and f"{name.removesuffix('json')}moved" not in names
-    }
-
-
-def read_cell(root: RunRoot, training_id: str, invalidated: set[str]) -> Found:
+def read_cell(cells: str, training_id: str, invalidated: set[str]) -> Found:
     """Read everything a run root holds of one training.
+
+    Args:
+        cells: folder of all cells of the run root.
+        training_id: of the training.
+        invalidated: what of the run root is invalid: training ids, alone or with attack ids.
 
     Raises:
         EnvironmentFault: if a file is there but cannot be read.
     """
-    found = Found(root.path, training_id)
-    cell = root.cell(training_id)
+    folder = f"{cells}/{training_id[:2]}/{training_id}"
+    held = listing.held(cells, training_id)
+    found = Found(cells.rpartition("/")[0] or "/", training_id, folder, held)
     try:
-        found.attempts = _attempts(cell, found)
-        found.spec = _noted(found.warnings, _specification, cell.spec, training_id)
+        _attempts(found)
+        path = folder + listing.SPEC
+        found.spec = _noted(found.warnings, _specification, path, training_id)
         if training_id not in invalidated:
-            found.training = _noted(found.warnings, _training, cell.training, training_id)
-            found.outcomes = _outcomes(cell, found, invalidated)
-            found.stages = _stages(cell, found)
+            path = folder + listing.TRAINING
+            found.training = _noted(found.warnings, _training, path, training_id)
+            _outcomes(found, invalidated)
+            _stages(found)
     except OSError as error:
         raise EnvironmentFault(
-            f"{error.filename or cell.folder}: cannot be read ({error.strerror}); nothing was "
+            f"{error.filename or folder}: cannot be read ({error.strerror}); nothing was "
             "written and older tables are untouched; repair access to it and collect again"
         ) from error
     return found
 
 
-def _listed(folder: Path) -> list[str]:
-    """Names in a folder, sorted, without files in the making; an absent folder is empty."""
-    try:
-        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def _noted(warnings: list[str], read: Callable[..., _T], path: Path, *args: Any) -> _T | None:
+def _noted(warnings: list[str], read: Callable[..., _T], path: str, *args: Any) -> _T | None:
     """The result of reading a file; None, with a warning unless it is just absent."""
     try:
         return read(path, *args)
@@ -164,11 +148,19 @@ def _noted(warnings: list[str], read: Callable[..., _T], path: Path, *args: Any)
     return None
 
 
-def _document(path: Path) -> dict[str, Any]:
-    return _checked(path, files.read_json(path))
+def _content(path: str) -> bytes:
+    try:
+        return files.content(path)
+    except OSError as error:
+        error.filename = path  # a folder of this name opens, and says no name when it is read
+        raise
 
 
-def _checked(path: Path, value: object) -> dict[str, Any]:
+def _document(path: str) -> dict[str, Any]:
+    return _checked(path, files.parsed(path, _content(path)))
+
+
+def _checked(path: str, value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise CorruptFile(f"{path}: expected a JSON object, found {type(value).__name__}")
     version = value.get("schema_version", KNOWN_SCHEMA)
@@ -179,28 +171,28 @@ def _checked(path: Path, value: object) -> dict[str, Any]:
     return value
 
 
-def _specification(path: Path, training_id: str) -> dict[str, Any]:
+def _specification(path: str, training_id: str) -> Specification:
     """What was trained; the folder's name vouches for it, as `jobs.identity.training_id` made it."""
-    data = files.content(path)
-    value = _checked(path, files.parsed(path, data))
+    data = _content(path)
+    found = specifications.of_value(_checked(path, files.parsed(path, data)))
     # as it was written, or laid out anew by hand
-    if _hash(data) != training_id and _hash(canonical(value).encode()) != training_id:
+    if _hash(data) != training_id and _hash(found.text.encode()) != training_id:
         raise CorruptFile(f"{path}: is not the specification of {training_id} (altered or moved)")
-    return value
+    return found
 
 
 def _hash(data: bytes) -> str:
     return hashlib.sha256(b"v1:" + data).hexdigest()[:16]
 
 
-def _owned(path: Path, training_id: str) -> dict[str, Any]:
+def _owned(path: str, training_id: str) -> dict[str, Any]:
     value = _document(path)
     if value.get("training_id", training_id) != training_id:
         raise CorruptFile(f"{path}: is of training {value['training_id']}, not of {training_id}")
     return value
 
 
-def _training(path: Path, training_id: str) -> dict[str, Any]:
+def _training(path: str, training_id: str) -> dict[str, Any]:
     value = _owned(path, training_id)
     needed = ("label", "model_sha256", "checkpoint", "epochs", "steps", "measured")
     if missing := [key for key in needed if key not in value]:
@@ -208,91 +200,96 @@ def _training(path: Path, training_id: str) -> dict[str, Any]:
     return value
 
 
-def _outcomes(cell: CellFiles, found: Found, invalidated: set[str]) -> list[Outcome]:
-    outcomes: list[Outcome] = []
-    for name in records.names(cell):
+def _outcomes(found: Found, invalidated: set[str]) -> None:
+    folder = found.folder + listing.EVALUATIONS
+    for name in found.held.evaluations:
         if f"{found.training_id}-{name.partition('-')[0]}" in invalidated:
             continue
-        outcomes += _noted(found.warnings, _rows, cell.evaluations / name, found) or []
-    return outcomes
+        found.outcomes += _noted(found.warnings, _rows, f"{folder}/{name}", found) or []
 
 
-def _rows(path: Path, found: Found) -> list[Outcome]:
-    record = records.read(path, _flags)
-    if record.training_id != found.training_id:
-        raise CorruptFile(f"{path}: is of training {record.training_id}")
+def _rows(path: str, found: Found) -> list[Outcome]:
+    record = records.read_packed(path)
+    head = record.head
+    if head["training_id"] != found.training_id:
+        raise CorruptFile(f"{path}: is of training {head['training_id']}")
+    folder, _, name = path.rpartition("/")
+    attack_id = head["attack_id"]
     source = Source(
-        path=path,
+        folder=folder,
+        name=name,
         root=found.root,
-        attack=record.attack,
-        evaluation=record.evaluation,
-        model_sha256=record.model_sha256,
-        samples_sha256=record.samples_sha256,
-        measured=record.measured,
+        attack_id=attack_id,
+        attack=head["attack"],
+        evaluation=head["evaluation"],
+        model_sha256=head["model_sha256"],
+        samples_sha256=head["samples_sha256"],
+        measured=head["measured"],
     )
     outcomes = []
     for row, seconds in zip(record.rows, _row_seconds(record), strict=True):
-        radius = (row.epsilon.numerator, row.epsilon.denominator)
-        counts = (row.correct, row.total, row.zero_gradient)
-        if any(type(n) is not int or not 0 <= n < _INT64 for n in (*radius, *counts)):
+        epsilon, correct, total, zero_gradient, mask, told = row
+        # many rows, hence no loop over them; the mask holds 0 <= correct <= total
+        if not (
+            type(correct) is type(total) is type(zero_gradient) is int
+            and 0 <= total < _INT64
+            and 0 <= zero_gradient < _INT64
+            and 0 <= epsilon[0] < _INT64
+            and epsilon[1] < _INT64
+        ):
             found.warnings.append(
-                f"{path}: row of epsilon {row.epsilon}: expected whole numbers of 64 bits, "
-                f"found {(*radius, *counts)}; skipped"
+                f"{path}: row of epsilon {Fraction(*epsilon)}: expected whole numbers of 64 bits, "
+                f"found {(*epsilon, correct, total, zero_gradient)}; skipped"
             )
             continue
-        own = (breaks.of_row(row, record.members), seconds)
-        outcomes.append(Outcome(record.attack_id, radius, *counts, bytes(row.mask), source, *own))
+        fell = None if told is None else breaks.of_row(row, record.members)
+        counts = (correct, total, zero_gradient)
+        outcomes.append(Outcome(attack_id, epsilon, *counts, mask, source, fell, seconds))
     return outcomes
 
 
-def _flags(text: str, total: int) -> bytes:
-    """A mask with one byte, 0 or 1, for each sample."""
-    packed = np.frombuffer(binascii.a2b_base64(text), np.uint8)
-    return np.unpackbits(packed, count=total).tobytes()
-
-
-def _row_seconds(record: records.Record) -> list[float | None]:
+def _row_seconds(record: PackedRecord) -> list[float | None]:
     """Seconds of each row; None in older records."""
-    told = record.measured.get("row_seconds")
+    told = record.head["measured"].get("row_seconds")
     if isinstance(told, list) and len(told) == len(record.rows):
         return [float(one) if isinstance(one, int | float) else None for one in told]
     return [None] * len(record.rows)
 
 
-def _stages(cell: CellFiles, found: Found) -> list[tuple[Path, dict[str, Any]]]:
-    stages = []
-    for path in (cell.stages / name for name in _listed(cell.stages) if name.endswith(".json")):
+def _stages(found: Found) -> None:
+    for name, _ in found.held.stages:
+        path = f"{found.folder}{listing.STAGES}/{name}"
         record = _noted(found.warnings, _owned, path, found.training_id)
-        if record is not None and record.get("stage_id") == path.stem:
-            stages.append((path, record))
+        stage_id = name.removesuffix(".json")
+        if record is not None and record.get("stage_id") == stage_id:
+            found.stages.append((path, record))
         elif record is not None:
-            found.warnings.append(f"{path}: not the record of stage {path.stem}; skipped")
-    return stages
+            found.warnings.append(f"{path}: not the record of stage {stage_id}; skipped")
 
 
-def _attempts(cell: CellFiles, found: Found) -> list[dict[str, Any]]:
-    rows = []
-    for name in _listed(cell.attempts):
+def _attempts(found: Found) -> None:
+    below = found.folder + listing.ATTEMPTS
+    for name in found.held.attempts:
         if not (name.isascii() and name.isdigit()):
-            found.warnings.append(f"{cell.attempts / name}: not an attempt's folder; skipped")
+            found.warnings.append(f"{below}/{name}: not an attempt's folder; skipped")
             continue
-        paths = cell.attempt(int(name))
-        claim = _noted(found.warnings, _owned, paths.claim, found.training_id)
+        number = int(name)
+        folder = f"{below}/{number:04d}"
+        claim = _noted(found.warnings, _owned, folder + listing.CLAIM, found.training_id)
         if claim is not None:
-            end = _noted(found.warnings, _document, paths.end) or {}
-            rows.append(_attempt(found, paths, claim, end))
-    return rows
+            end = _noted(found.warnings, _document, folder + listing.END) or {}
+            found.attempts.append(_attempt(found, number, claim, end))
 
 
 def _attempt(
-    found: Found, paths: AttemptFiles, claim: dict[str, Any], end: dict[str, Any]
+    found: Found, number: int, claim: dict[str, Any], end: dict[str, Any]
 ) -> dict[str, Any]:
     from_claim = ("submission", "task", "job_id", "job_name", "host", "pid", "code")
     from_end = ("reason", "signature", "step", "resumed_from", "ended", "seconds")
     return {
         "training_id": found.training_id,
-        "root": str(found.root),
-        "number": int(paths.folder.name),
+        "root": found.root,
+        "number": number,
         "label": claim.get("label", ""),
         "state": end.get("state", "open"),
         "started": claim.get("claimed"),
@@ -300,8 +297,3 @@ def _attempt(
         **{key: claim.get(key) for key in from_claim},
         **{key: end.get(key) for key in from_end},
     }
-
-
-def canonical(value: object) -> str:
-    """Compact JSON with sorted keys."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))

@@ -4,7 +4,6 @@ The first run root counts, as for results; every disagreement becomes a warning.
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from analysis.collecting.sources import FOREIGN, Found
@@ -32,7 +31,7 @@ def blocks(
         block: from a record, the training and the run root to rows; what it raises over JSON of an
             unexpected shape becomes a warning.
     """
-    first: dict[str, tuple[Path, Record, Block]] = {}
+    first: dict[str, tuple[str, Record, Block]] = {}
     for item in found:
         if item.training and item.training["model_sha256"] != training["model_sha256"]:
             continue  # said already
@@ -45,11 +44,11 @@ def blocks(
                 )
                 continue
             try:
-                made = block(record, training, str(item.root))
+                made = block(record, training, item.root)
             except FOREIGN as error:
                 warnings.append(f"{path}: not a record of {kind} ({error!r}); skipped")
                 continue
-            kept = first.setdefault(path.stem, (path, record, made))
+            kept = first.setdefault(path.rpartition("/")[2], (path, record, made))
             if kept[1] is not record and _result(kept[1]) != _result(record):
                 warnings.append(
                     f"{kept[0]} and {path} disagree; "
@@ -69,7 +68,7 @@ def whole(value: object) -> int:
     return value
 
 
-def _kind(path: Path, record: Record, warnings: list[str]) -> object:
+def _kind(path: str, record: Record, warnings: list[str]) -> object:
     """Of which kind of stage a record is; None, with one warning, if it does not say."""
     stage = record.get("stage")
     if isinstance(stage, dict) and "kind" in stage:

@@ -16,7 +16,7 @@ from analysis.figures.sparsity import draw_sparsity
 from analysis.figures.style import Drawing
 from analysis.figures.tradeoff import draw_tradeoff
 from analysis.figures.training import draw_training
-from analysis.selection import PANEL, most_attacked, named
+from analysis.selection import MASKS, PANEL, most_attacked, named
 from analysis.statistics import worst_case
 from analysis.tables import load
 from jobs.errors import UsageError
@@ -60,7 +60,8 @@ def drawings(
             trainings = trainings[trainings["training_id"].isin(list(cells))]
         parts = [part for _, part in trainings.groupby("dataset", observed=True)]
         return _drawn((one, partial(draw_training, one)) for one in parts or [trainings])
-    results, samples = (_chosen(load(table, root), cells) for table in ("results", "samples"))
+    results = _chosen(load("results", root), cells)
+    samples = _chosen(load("samples", root, MASKS), cells)
     if not (results["attack"] != "clean").any():
         raise UsageError(
             f"{kind}: nothing to draw, none of the {len(results)} results has an attack; "

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.collecting import parquet
+from analysis.selection import MASKS
 from analysis.tables import frame, load
 from jobs.errors import UsageError
 from jobs.schema import TABLES
@@ -164,7 +165,7 @@ def read(root: Path) -> Tables:
         audits = frame("audits", parquet.schema(TABLES["audits"]).empty_table())
     return Tables(
         results=load("results", root),
-        samples=load("samples", root),
+        samples=load("samples", root, MASKS),
         trainings=load("trainings", root),
         attempts=load("attempts", root),
         audits=audits,

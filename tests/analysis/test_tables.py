@@ -44,15 +44,19 @@ def test_types_of_a_frame(results: pd.DataFrame, samples: pd.DataFrame) -> None:
     assert masks.sum(axis=1).tolist() == results["correct"].tolist()
 
 
+def standing(mask: bytes) -> int:
+    return int.from_bytes(mask, "big").bit_count()
+
+
 def in_pandas(folder: Path) -> tuple[int, int, float, int]:
     results, samples = (pd.read_parquet(folder / name) for name in FILES)
-    kept = int(sum(mask.sum() for mask in samples["mask"]))
+    kept = int(samples["mask"].map(standing).sum())
     return len(results), int(results["correct"].sum()), float(results["epsilon"].sum()), kept
 
 
 def in_polars(folder: Path) -> tuple[int, int, float, int]:
     results, samples = (polars.read_parquet(folder / name) for name in FILES)
-    kept = int(samples["mask"].list.sum().sum())
+    kept = int(samples["mask"].map_elements(standing, return_dtype=polars.Int64).sum())
     return results.height, int(results["correct"].sum()), float(results["epsilon"].sum()), kept
 
 
@@ -61,7 +65,7 @@ def in_duckdb(folder: Path) -> tuple[int, int, float, int]:
     with duckdb.connect() as database:
         counted = "SELECT count(*), sum(correct), sum(epsilon) FROM read_parquet(?)"
         (row,) = database.execute(counted, [results]).fetchall()
-        kept = "SELECT count(*) FROM (SELECT unnest(mask) AS flag FROM read_parquet(?)) WHERE flag"
+        kept = "SELECT sum(bit_count(mask::BIT)) FROM read_parquet(?)"
         return (*row, *database.execute(kept, [samples]).fetchall()[0])
 
 
@@ -96,6 +100,23 @@ def test_a_table_that_lost_a_column_is_damaged(grid: Path, tmp_path: Path) -> No
     pq.write_table(whole.drop_columns(["steps"]), tmp_path / "trainings.parquet")
     with pytest.raises(CorruptFile, match="columns or rows are not those written"):
         analysis.load("trainings", tmp_path)
+
+
+def test_a_bit_is_the_sample_of_its_place(grid: Path, samples: pd.DataFrame) -> None:
+    path = str(grid / "tables" / "samples.parquet")
+    with duckdb.connect() as database:
+        query = (
+            "SELECT [get_bit(mask::BIT, i::INTEGER) = 1 FOR i IN range(total)] FROM read_parquet(?)"
+        )
+        rows = [flags for (flags,) in database.execute(query, [path]).fetchall()]
+    assert rows == [mask.tolist() for mask in samples["mask"]]
+
+
+def test_chosen_columns_are_those_of_the_whole(grid: Path, samples: pd.DataFrame) -> None:
+    found = analysis.load("samples", grid, columns=["mask", "epsilon"])
+    pd.testing.assert_frame_equal(found, samples[["mask", "epsilon"]])
+    with pytest.raises(UsageError, match=r"samples has no column 'masks' \(choose training_id, "):
+        analysis.load("samples", grid, columns=["masks"])
 
 
 def test_interval_holds_the_accuracy(results: pd.DataFrame) -> None:
@@ -163,7 +184,8 @@ def test_importing_analysis_is_cheap() -> None:
         ("bool", False, 0),
         ("category", "lif", 1),
         ("list[str]", ["a"], ["a", None]),
-        ("list[int32]", b"\0\0\0\0", [1]),
+        ("bits", b"\x80", [True]),
+        ("numbers", b"\x07", [7]),
     ],
 )
 def test_columns_know_their_values(dtype: str, good: object, bad: object) -> None:

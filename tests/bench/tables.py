@@ -1,7 +1,6 @@
 """Collecting tables of 100, 1,000 and 10,000 cells with 10 rows each, and loading them.
 
-Timed after imports, in this process. Each row's mask holds a thousand samples, so the flags are
-most of what is packed.
+Timed after imports, in this process. Each row's mask holds a thousand samples, a bit for each.
 """
 
 import shutil

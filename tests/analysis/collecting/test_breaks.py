@@ -1,5 +1,6 @@
 """How samples fell, in the tables: figures for each row, a number for each sample."""
 
+import random
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -8,9 +9,10 @@ import pandas as pd
 import pytest
 
 import analysis
+from analysis.collecting.breaks import SUMMARIES, numbers, of_row
 from analysis.collecting.collect import collect
 from jobs import records
-from jobs.breaks import Breaks
+from jobs.breaks import Breaks, encode, packed
 from snnlib.spec.attack import FGSM, PGD, Clean
 from tests.analysis.synthetic import SyntheticRoot, mask, spec
 
@@ -91,6 +93,32 @@ def test_older_records_and_clean_have_no_list(tables: Tables) -> None:
     samples, results = tables["samples"], tables["results"]
     silent = samples["step"].map(lambda steps: steps is None)
     assert silent.tolist() == (results["attack"] != "pgd").tolist()
+
+
+@pytest.mark.parametrize("most", [1, 200, 300, 70_000])
+@pytest.mark.parametrize("broken", [1, 2, 999])
+def test_packed_numbers_have_the_same_figures(most: int, broken: int) -> None:
+    draw = random.Random(most + broken)
+    fell = Breaks(
+        step=tuple(draw.randrange(most) for _ in range(broken)),
+        member=tuple(draw.randrange(3) for _ in range(broken)),
+        linf=1.5,
+        l2=2.5,
+    )
+    how = packed(encode(fell), broken, 3)
+    found = of_row(records.PackedRow((1, 255), 1, broken + 1, 0, b"", how), "abc")
+    assert found is not None
+    assert found.summaries == tuple(fell.figures("abc")[name] for name in SUMMARIES)
+    assert tuple(numbers(found.step, broken)) == fell.step
+
+
+def test_more_steps_than_a_table_holds_are_skipped(tmp_path: Path) -> None:
+    made, what = SyntheticRoot(tmp_path), spec()
+    made.train(what)
+    endless = replace(FELL, step=(2**31, 3, 8))
+    masks = {LOW: mask(10, 10), HIGH: mask(7, 10, 1)}
+    tell(made.evaluate(what, PGD(), masks), (NONE, endless))
+    assert "signed integer is greater than maximum" in collect([tmp_path]).warnings[0]
 
 
 def test_an_older_twin_of_a_record_is_no_disagreement(tmp_path: Path) -> None:

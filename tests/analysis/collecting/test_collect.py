@@ -9,8 +9,8 @@ import pytest
 
 import analysis
 from analysis.collecting.collect import ORDER, Collected, collect
-from jobs.errors import EnvironmentFault, NewerLayout, UsageError
-from jobs.schema import RESULTS
+from jobs.errors import CorruptFile, EnvironmentFault, NewerLayout, UsageError
+from jobs.schema import RESULTS, SCHEMA_VERSION
 from snnlib.spec.attack import FGSM, PGD, Clean
 from tests.analysis.synthetic import SyntheticRoot, mask, quickstart, spec
 
@@ -328,8 +328,21 @@ def test_tables_of_a_newer_schema_are_not_overwritten(grid: Path, tmp_path: Path
     table = pq.read_table(path)
     head = {**table.schema.metadata, b"schema_version": b"99"}
     pq.write_table(table.replace_schema_metadata(head), path)
-    with pytest.raises(NewerLayout, match="has schema 99, this spikegrid knows 1"):
+    with pytest.raises(NewerLayout, match=f"has schema 99, this spikegrid knows {SCHEMA_VERSION}"):
         collect([grid], tmp_path)
+
+
+def test_tables_of_an_older_schema_are_replaced(grid: Path, tmp_path: Path) -> None:
+    found = collect([grid], tmp_path)
+    path, before = found.paths["samples"], contents(found)
+    table = pq.read_table(path)
+    head = {**table.schema.metadata, b"schema_version": b"1"}
+    pq.write_table(table.replace_schema_metadata(head), path)
+    with pytest.raises(
+        CorruptFile, match=r"older schema 1; run `python launch\.py collect`, which"
+    ):
+        analysis.load("samples", tmp_path)
+    assert contents(collect([grid], tmp_path)) == before
 
 
 def test_unwritable_folder_is_an_environment_fault(made: SyntheticRoot, tmp_path: Path) -> None:

@@ -1,12 +1,11 @@
 """Rows of transfer attacks say what they climbed on, and with which weights."""
 
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from analysis.collecting.facts import of_record
+from analysis.collecting import specifications
+from analysis.collecting.facts import of_attack
 from analysis.collecting.sources import Outcome, Source
 from jobs import identity
 from snnlib.spec.attack import APGD, FGSM, AnyAttack, Clean, RandomNoise, Transfer
@@ -19,8 +18,10 @@ CLIMB = APGD(steps=7, draws=10)
 
 def source(attack: AnyAttack, **evaluation: Any) -> Source:
     return Source(
-        path=Path("r.json"),
-        root=Path("runs"),
+        folder="evaluations",
+        name="r.json",
+        root="runs",
+        attack_id=ID,
         attack=identity.plain(attack),
         evaluation={**EVALUATION, **evaluation},
         model_sha256="m",
@@ -30,7 +31,8 @@ def source(attack: AnyAttack, **evaluation: Any) -> Source:
 
 
 def facts(attack: AnyAttack, **evaluation: Any) -> dict[str, Any]:
-    return of_record(source(attack, **evaluation), identity.plain(spec()))
+    bare = specifications.of_value(identity.plain(spec())).bare
+    return of_attack(identity.plain(attack), {**EVALUATION, **evaluation}, bare)
 
 
 def test_a_transfer_is_told_by_its_climb_and_its_source() -> None:
@@ -56,7 +58,7 @@ def test_other_attacks_climb_on_nothing_else(attack: AnyAttack, draws: int | Non
 
 
 def test_equal_rows_of_other_source_weights_differ() -> None:
-    one = Outcome(ID, (8, 255), 1, 2, 0, b"\1\0", source(Transfer(source=ID), source_sha256="a"))
-    other = replace(one, source=source(Transfer(source=ID), source_sha256="b"))
+    one = Outcome(ID, (8, 255), 1, 2, 0, b"\x80", source(Transfer(source=ID), source_sha256="a"))
+    other = one._replace(source=source(Transfer(source=ID), source_sha256="b"))
     assert one.differs(other)
-    assert not one.differs(replace(other, source=one.source))
+    assert not one.differs(other._replace(source=one.source))
