@@ -19,7 +19,7 @@ from jobs.arguments import Parser
 
 COMMANDS = {
     "demo": ("running", "run the quickstart on this machine, then say where to look"),
-    "plan": ("sending", "what submit would do and why; writes nothing"),
+    "plan": ("planning", "what submit would do and why; writes nothing"),
     "fetch": ("bringing", "download data sets, before jobs need them"),
     "submit": ("sending", "send what is missing to SLURM or to this machine's queue"),
     "status": ("reading", "how every cell stands"),

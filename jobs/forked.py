@@ -7,7 +7,6 @@ side, and use every core. A process that dies costs nothing but time: its share 
 import contextlib
 import itertools
 import os
-import pickle
 import signal
 import warnings
 from collections.abc import Callable, Sequence
@@ -75,6 +74,8 @@ def _start(work: Callable[[Sequence[Item]], Any], share: Sequence[Item]) -> _Chi
         os.close(theirs)
         return _Child(pid, ours)
     try:
+        import pickle  # only where processes share the work
+
         os.close(ours)
         with open(theirs, "wb") as pipe:  # noqa: PTH123 - a file descriptor has no path
             pipe.write(pickle.dumps(work(share), pickle.HIGHEST_PROTOCOL) + _WHOLE)
@@ -91,6 +92,8 @@ def _received(child: _Child | None) -> tuple[bool, Any]:
         data = pipe.read()
     if not data.endswith(_WHOLE):  # it failed, or was killed
         return False, None
+    import pickle
+
     return True, pickle.loads(data)
 
 

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
     from snnlib.spec.attack import AnyAttack
-    from snnlib.spec.data import Evaluation
+    from snnlib.spec.data import Dataset, Evaluation
+    from snnlib.spec.model import Model
     from snnlib.spec.stage import Stage
-    from snnlib.spec.training import TrainingSpec
+    from snnlib.spec.training import Regime, TrainingSpec
     from snnlib.spec.values import Spec
 
 S = TypeVar("S", bound="Spec")
@@ -63,7 +64,9 @@ NEUTRAL: dict[tuple[str, str], object] = {
 }
 """(class name, field) → value at which a field added after version 1 is left out."""
 
+_SHORT = 16
 _fragments: dict[int, tuple[object, str]] = {}
+_heads: dict[tuple[int, int, int, str | None], tuple[object, hashlib._Hash]] = {}
 _adapters: dict[type, TypeAdapter[Any]] = {}
 
 
@@ -110,7 +113,7 @@ def canonical(value: object) -> str:
 
 def short_hash(text: str) -> str:
     """16 hex characters of the SHA-256 of versioned text."""
-    return hashlib.sha256(f"{VERSION}:{text}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{VERSION}:{text}".encode()).hexdigest()[:_SHORT]
 
 
 def training_id(spec: TrainingSpec) -> str:
@@ -119,11 +122,23 @@ def training_id(spec: TrainingSpec) -> str:
     Equal to `short_hash(canonical(spec))`; parts shared by many cells are serialised once.
     """
     start = "null" if spec.start is None else json.dumps(spec.start)
-    nds = "" if spec.nds is None else f'"nds":{json.dumps(spec.nds)},'
-    return short_hash(
-        f'{{"dataset":{_fragment(spec.dataset)},"model":{_fragment(spec.model)},{nds}'
-        f'"regime":{_fragment(spec.regime)},"seed":{spec.seed},"start":{start}}}'
-    )
+    digest = _head(spec.dataset, spec.model, spec.regime, spec.nds).copy()
+    digest.update(f'{spec.seed},"start":{start}}}'.encode())
+    return digest.hexdigest()[:_SHORT]
+
+
+def _head(dataset: Dataset, model: Model, regime: Regime, nds: str | None) -> hashlib._Hash:
+    """Hash of a training's canonical form up to its seed, remembered by object identity."""
+    key = id(dataset), id(model), id(regime), nds
+    if key not in _heads:
+        signature = "" if nds is None else f'"nds":{json.dumps(nds)},'
+        text = (
+            f'{VERSION}:{{"dataset":{_fragment(dataset)},"model":{_fragment(model)},{signature}'
+            f'"regime":{_fragment(regime)},"seed":'
+        )
+        # parts that are kept keep their ids
+        _heads[key] = (dataset, model, regime), hashlib.sha256(text.encode())
+    return _heads[key][1]
 
 
 def attack_id(attack: object, evaluation: Evaluation, dataset: str) -> str:

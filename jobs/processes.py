@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -41,7 +40,7 @@ class Process:
 @cache
 def host() -> str:
     """Name of this machine."""
-    return socket.gethostname()
+    return os.uname().nodename
 
 
 @cache

@@ -18,7 +18,7 @@ from jobs.dispatch.ledger import Cluster
 from jobs.dispatch.snapshot import CHECKOUT
 from jobs.errors import EnvironmentFault, UsageError
 from jobs.expand.cell import Cell, Manifest
-from jobs.planning import datasets, finding, recall, request, situation
+from jobs.planning import datasets, finding, recall, situation
 from jobs.planning.finding import Place
 from jobs.planning.index import Index
 from jobs.planning.plan import SENT, Planned, with_parents
@@ -61,7 +61,11 @@ class View:
     def seconds(self) -> dict[str, float]:
         """Seconds that the attempts of each training took."""
         known = self.seen.known.items()
-        return {key: sum(a.seconds for a in value.attempts) for key, value in known}
+        return {key: _seconds(value.attempts) for key, value in known}
+
+
+def _seconds(tried: Sequence[Attempt]) -> float:
+    return tried[0].seconds if len(tried) == 1 else sum(attempt.seconds for attempt in tried)
 
 
 def place(args: Namespace) -> Place:
@@ -226,6 +230,10 @@ def absent_data(where: Place, items: Sequence[Planned]) -> tuple[str, str]:
 
 def _own_files(item: Planned) -> list[str]:
     """Paths of the user's files that the job of a cell will read."""
+    if not item.cell.files:
+        return []
+    from jobs.planning import request  # few cells have any
+
     parents = tuple(parent.cell.training_id for parent in item.cell.parents)
     trains = item.action in {"train", "retry"} or (item.follows > 0 and item.awaits == parents)
     sent = trains or item.action == "evaluate"

@@ -15,12 +15,10 @@ from jobs.commands.context import STATUS_AGE_S, command
 from jobs.console import Console
 from jobs.dispatch import ledger, unclaimed
 from jobs.errors import UsageError
-from jobs.expand import systems
 from jobs.expand.cell import Cell
 from jobs.planning import finding, row_story, stage_story, views
 from jobs.planning.finding import Place
 from jobs.planning.status_text import one_line
-from jobs.running import partial
 from jobs.upkeep import tombstones
 from jobs.upkeep.tombstones import Grave
 
@@ -35,7 +33,7 @@ def status(args: Namespace, console: Console) -> int:
         view = context.view(where, manifest, args, max_age=STATUS_AGE_S)
         if where.root.path.exists():
             view.save()
-        code = max(code, standing.exit_code(view))
+        code = max(code, standing.exit_code(view) if args.exit_code else 0)
         if args.json:
             documents.append(standing.document(view))
             continue
@@ -47,7 +45,7 @@ def status(args: Namespace, console: Console) -> int:
             console.data(standing.lines(where, view, follow, console.width))
     if args.json:
         console.json({"manifests": documents})
-    return code if args.exit_code else 0
+    return code
 
 
 def logs(args: Namespace, console: Console) -> int:
@@ -144,6 +142,9 @@ def _one_lined(value: Any) -> Any:
 
 
 def _story(where: Place, cell: Cell) -> dict[str, Any]:
+    from jobs.expand import systems  # these two are a part of the story alone
+    from jobs.running import partial
+
     paths = where.root.cell(cell.training_id)
     tried = [attempts.read(paths, number) for number in attempts.numbers(paths)]
     found = list(records.valid(paths))
@@ -280,6 +281,8 @@ def explain(args: Namespace, console: Console) -> int:
 
 
 def _repeats(cell: Cell) -> str:
+    from jobs.expand import systems
+
     system = systems.of_training(identity.plain(cell.training))
     return f" · faithful {system}" if system else ""
 

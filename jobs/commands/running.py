@@ -12,7 +12,7 @@ from jobs.commands.tables import collect_and_show
 from jobs.commands.waiting import wait
 from jobs.console import Console
 from jobs.dispatch import sending
-from jobs.dispatch.sending import Options
+from jobs.dispatch.describing import Options
 from jobs.errors import EnvironmentFault, UsageError
 from jobs.expand.cell import Cell, Manifest
 from jobs.layout import CellFiles, RunRoot

@@ -1,45 +1,23 @@
-"""plan, submit, resume: the commands that decide and send."""
+"""submit, resume: the commands that decide and send."""
 
 import time
 from argparse import Namespace
 from collections.abc import Mapping
 
-from jobs.commands import context
+from jobs.commands import context, planning
 from jobs.commands.context import View, command
 from jobs.commands.waiting import wait
 from jobs.console import Console
-from jobs.dispatch import codes, holds, ledger, liveness, sending
+from jobs.dispatch import codes, describing, holds, ledger, liveness, sending
+from jobs.dispatch.describing import Options
 from jobs.dispatch.ledger import Cluster
 from jobs.dispatch.queueing import Pushed
-from jobs.dispatch.sending import Options, Sent
-from jobs.dispatch.site import Profile
-from jobs.dispatch.slurm_text import Limits
+from jobs.dispatch.sending import Sent
 from jobs.errors import SpikegridError, UsageError
 from jobs.expand.cell import Manifest
 from jobs.planning import cautions, finding, request, views
 from jobs.planning.finding import Place
 from jobs.planning.plan import SENT, with_parents
-
-
-def plan(args: Namespace, console: Console) -> int:
-    """Print what submit would do; writes nothing, runs nothing."""
-    where = context.place(args)
-    view = context.view(where, finding.manifest(args.manifest, where.root), args, max_age=None)
-    fault, fetch = context.absent_data(where, view.items)
-    if fault:
-        console.note(f"{fault}; submit would refuse")
-    if args.json:
-        cells = [views.as_data(i, view.last.get(i.cell.training_id)) for i in view.items]
-        console.json({"manifest": view.manifest.name, "cells": cells})
-        return 0
-    older = codes.chosen(where.root, view.items, view.seen.known, args.code)
-    options = Options(cluster="slurm", limit=args.limit, codes=older)
-    console.data(_described(view, where, options))
-    sent = any(item.action in SENT for item in view.items)
-    only = ["--only", args.only] if args.only else []
-    follow = command("submit" if sent else "status", args.manifest, *only)
-    console.data(f"next: {fetch or follow}")
-    return 0
 
 
 def submit(args: Namespace, console: Console) -> int:
@@ -65,31 +43,6 @@ def resume(args: Namespace, console: Console) -> int:
             console.note(f"{manifest.name}: {error}")
             found.append(error.exit_code)
     return max(found)
-
-
-def _described(view: View, where: Place, options: Options) -> list[str]:
-    answer = view.seen.answer
-    made, requested = sending.described(view.items, where.site, options, answer)
-    slurm = any(submission.cluster == "slurm" for submission in view.seen.found)
-    details = [
-        views.estimate(view.items, view.seconds),
-        views.files_estimate(view.items),
-        views.age(answer, time.time(), needed=slurm or answer is not None),
-    ]
-    if answer:
-        details.append(_limits(answer.limits, where.site.profile(None)))
-    prefix = ledger.job_prefix(where.root)
-    text = views.plan_text(view.manifest.name, view.items, made, requested(prefix), details)
-    older = codes.told(where.root, options.codes)
-    return [*text, *views.notes(view.items), *cautions.notes(view.items), *older]
-
-
-def _limits(limits: Limits, profile: Profile) -> str:
-    """What the cluster allows a user of a profile."""
-    words = [f"MaxArraySize {limits.max_array_size:,}"]
-    if most := limits.most_queued(profile.account, profile.qos):
-        words.append(f"MaxSubmitJobs {most[0]:,} ({most[1]})")
-    return ", ".join([*words, f"MaxJobCount {limits.max_job_count:,}"])
 
 
 def send_missing(where: Place, manifest: Manifest, args: Namespace, console: Console) -> int:
@@ -122,7 +75,7 @@ def send_missing(where: Place, manifest: Manifest, args: Namespace, console: Con
     )
     _check_hours(view, where, options, args.max_gpu_hours)
     if args.dry_run:
-        console.data(_described(view, where, options))
+        console.data(planning.described(view, where, options))
         return 0
     sending.prepare(where.root)
     answer = view.seen.answer
@@ -207,7 +160,7 @@ def _check_hours(view: View, where: Place, options: Options, most: float | None)
     """Refuse what could take more hours of GPUs (of cores on CPU jobs) than the user allows."""
     if most is None:
         return
-    made, _ = sending.described(view.items, where.site, options, view.seen.answer)
+    made, _ = describing.described(view.items, where.site, options, view.seen.answer, orders=False)
     hours = sum(request.longest_hours(task.resources) for task in made)
     if hours > most:
         raise UsageError(

@@ -1,16 +1,21 @@
 """How a manifest stands, as every command says it: status, watch, and those that wait."""
 
+from __future__ import annotations
+
 import time
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobs import attempts
 from jobs.commands import context
 from jobs.commands.context import View, command
-from jobs.planning import groups, headway, views
+from jobs.planning import headway, views
 from jobs.planning.finding import Place
 from jobs.planning.plan import SENT
 from jobs.planning.status_text import hours, status_text
+
+if TYPE_CHECKING:
+    from jobs.planning.groups import Cause
 
 
 def lines(where: Place, view: View, follow: str, width: int) -> list[str]:
@@ -52,10 +57,12 @@ def facts(where: Place, view: View, *, clock: bool = False) -> list[str]:
 def grouped(where: Place, view: View, by: str) -> list[str]:
     """Cells by state, or failures by cause or node."""
 
-    def log(cause: groups.Cause) -> str:
+    def log(cause: Cause) -> str:
         attempt = where.root.cell(cause.training_id).attempt(cause.attempt.number)
         tail = attempts.tail(attempt) if cause.attempt.claimed else []
         return tail[-1] if tail else ""
+
+    from jobs.planning import groups  # who asks for a matrix does not wait for it
 
     match by:
         case "error":

@@ -4,23 +4,26 @@ A submission's folder is complete before it gets its number. Nothing here is cha
 what happens to a task is added as a file of its own, or as a line of the local queue.
 """
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from jobs import files, identity, processes
 from jobs.dispatch import chunks
 from jobs.dispatch.chunks import Chunk
 from jobs.errors import CorruptFile, EnvironmentFault
 from jobs.layout import RunRoot, SubmissionFiles
-from jobs.planning.request import JobRequest, Task
 from jobs.processes import Process
+
+if TYPE_CHECKING:
+    from jobs.planning.request import JobRequest, Task
 
 Cluster = Literal["slurm", "local", "debug"]
 Standing = Literal["given_up", "sending", "waiting", "doubtful"]
@@ -158,7 +161,7 @@ def publish(
     for other in set(numbers(root)) - closed(root):
         read(root, other)
     root.submissions.mkdir(parents=True, exist_ok=True)
-    building = SubmissionFiles(root.submissions / f"{files.TEMPORARY}{secrets.token_hex(6)}")
+    building = SubmissionFiles(root.submissions / f"{files.TEMPORARY}{files.token()}")
     building.skipped.mkdir(parents=True)
     building.submitit.mkdir(mode=0o700)
     try:

@@ -17,7 +17,8 @@ from jobs.dispatch.ledger import Submission
 from jobs.dispatch.scheduler import Answer, JobAnswer
 from jobs.errors import CorruptFile
 from jobs.layout import RunRoot
-from jobs.planning.plan import Live, Progress, exhausted
+from jobs.planning.budget import exhausted
+from jobs.planning.plan import Live, Progress
 
 SETTLED_S = 120.0
 """Longest that a listing of a network filesystem may lag, twice over."""
@@ -246,15 +247,13 @@ def explained(
     answer: Answer | None,
 ) -> dict[str, Progress]:
     """Progress with a cause for each attempt that could not say how it ended."""
-    told: dict[str, Progress] = {}
-    for key, value in known.items():
-        tried = value.attempts
+    told = dict(known)
+    silent = [key for key, one in known.items() for tried in one.attempts if tried.state is None]
+    for key in dict.fromkeys(silent):
+        tried = known[key].attempts
         ended = tried[:-1] if key in holders else tried
-        if all(attempt.state is not None for attempt in ended):
-            told[key] = value
-            continue
         causes = (a if a.state is not None else cause(root, a, answer) for a in ended)
-        told[key] = replace(value, attempts=(*causes, *tried[len(ended) :]))
+        told[key] = replace(known[key], attempts=(*causes, *tried[len(ended) :]))
     return told
 
 

@@ -10,14 +10,16 @@ import os
 from collections.abc import Sequence
 
 from jobs.dispatch import codes, holds, ledger, sending, site
+from jobs.dispatch.describing import Options
 from jobs.dispatch.ledger import Submission
 from jobs.dispatch.scheduler import Answer
-from jobs.dispatch.sending import Options, Sent
+from jobs.dispatch.sending import Sent
 from jobs.errors import CorruptFile
 from jobs.layout import RunRoot, SubmissionFiles
 from jobs.planning import finding, situation
+from jobs.planning.budget import INTERRUPTED
 from jobs.planning.index import Index
-from jobs.planning.plan import INTERRUPTED, SENT, Planned
+from jobs.planning.plan import SENT, Planned
 
 ANSWER_S = 30.0
 """A scheduler answer younger than this, asked for by whichever process, is not asked for again."""

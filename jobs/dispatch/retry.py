@@ -11,7 +11,7 @@ from jobs import attempts
 from jobs.attempts import Attempt
 from jobs.dispatch import liveness, scheduler
 from jobs.layout import RunRoot, SubmissionFiles
-from jobs.planning.plan import exhausted
+from jobs.planning.budget import exhausted
 from jobs.upkeep import tombstones
 from jobs.upkeep.tombstones import Grave
 

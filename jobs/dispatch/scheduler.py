@@ -4,16 +4,17 @@ The controller alone knows what is live, so squeue decides that; sacct only adds
 that the controller has forgotten. If squeue does not answer, nothing may be concluded.
 """
 
+from __future__ import annotations
+
 import contextlib
-import getpass
 import math
 import os
 import signal
-import subprocess
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from jobs.dispatch.slurm_text import (
     ASSOCIATIONS,
@@ -31,6 +32,9 @@ from jobs.dispatch.slurm_text import (
     parse_sacct,
     parse_squeue,
 )
+
+if TYPE_CHECKING:
+    import subprocess
 
 __all__ = ["Answer", "JobAnswer", "Limits", "Reply", "ask", "command", "complete", "kill", "silent"]
 
@@ -153,6 +157,8 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
 
 def command(argv: Sequence[str], *, timeout_s: float = TIMEOUT_S) -> Reply:
     """Run one of SLURM's commands; what outlives the timeout is killed with its children."""
+    import subprocess  # those who only look seldom ask
+
     try:
         process = subprocess.Popen(
             argv,
@@ -284,6 +290,8 @@ def _limits(run: Run, now: float) -> Limits:
     limits = parse_limits(reply.out, now)
     if not (limits.accounting and limits.enforced):
         return limits
+    import getpass  # only who asks SLURM needs it
+
     own = (f"user={getpass.getuser()}", f"cluster={limits.cluster}")
     associations, qos = run([*ASSOCIATIONS, *own]), run(QOS)
     jobs, usual = parse_associations(associations.out if associations.code == 0 else "")

@@ -2,8 +2,6 @@
 
 import hashlib
 import os
-import secrets
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,7 +43,7 @@ def take(root: RunRoot, checkout: Path = CHECKOUT) -> str:
     if target.is_dir():
         target.touch()  # in use again: `gc` leaves what is young alone
         return name
-    building = root.code / f"{files.TEMPORARY}{secrets.token_hex(6)}"
+    building = root.code / f"{files.TEMPORARY}{files.token()}"
     try:
         for path, data in content.items():
             (building / path).parent.mkdir(parents=True, exist_ok=True)
@@ -77,6 +75,8 @@ def _name(content: Mapping[Path, bytes]) -> str:
 
 def commit(checkout: Path = CHECKOUT) -> str:
     """The checkout's git commit, with "+" if files differ from it; empty without git."""
+    import subprocess  # only for those who send
+
     command = ["git", "-C", str(checkout), "describe", "--always", "--abbrev=40", "--dirty=+"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)

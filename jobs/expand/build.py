@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from jobs import identity
@@ -41,7 +42,7 @@ class Builder:
         self._recipes: dict[tuple[Part, ...], Recipe] = {}
         self._same: dict[tuple[object, ...], Recipe] = {}
         self._stems: dict[Recipe | Network, str] = {}
-        self._first: dict[tuple[Network, int], int] = {}
+        self._patterns: dict[tuple[tuple[Part, ...], int], dict[str, Any]] = {}
         self._cells: dict[int, Cell] = {}
         self._orphans: dict[tuple[Network, int], Cell] = {}
         self._stages: dict[Network, list[Stage]] = {}
@@ -58,14 +59,21 @@ class Builder:
                 if network is not None:
                     self._recipes[key] = self._recipe(network, draft)
                     self._sources[key] = self._climbed(draft)
-            self._check_sources(draft)
+            if self._sources.get(key):
+                self._check_sources(draft)
         if self.findings:
             return ()
-        for number, draft in enumerate(self.drafts):
-            network = self._recipes[draft.parts[:-1]].network
-            self._first.setdefault((network, draft.parts[-1].value), number)
         self._name()
         return tuple([self._cell(number) for number in range(len(self.drafts))])
+
+    @cached_property
+    def _first(self) -> dict[tuple[Network, int], int]:
+        """The first cell of each training."""
+        found: dict[tuple[Network, int], int] = {}
+        for number, draft in enumerate(self.drafts):
+            network = self._recipes[draft.parts[:-1]].network
+            found.setdefault((network, draft.parts[-1].value), number)
+        return found
 
     def _climbed(self, draft: Draft) -> dict[int, Source]:
         """What the transfer attacks of a cell climb on, by their places in the list."""
@@ -81,7 +89,7 @@ class Builder:
     def _check_sources(self, draft: Draft) -> None:
         """A network attacked by way of itself is no transfer."""
         key = draft.parts[:-1]
-        for source in self._sources.get(key, {}).values():
+        for source in self._sources[key].values():
             seed = draft.parts[-1].value if source.seed is None else source.seed.value
             same = source.network is self._recipes[key].network and seed == draft.parts[-1].value
             if same and source.file is None:
@@ -116,22 +124,37 @@ class Builder:
         if known is not None:
             return known
         draft = self.drafts[number]
+        key, seed = draft.parts[:-1], draft.parts[-1]
+        shape, recipe = self.resources_of(draft.part), self._recipes[key]
+        label = f"{self._stems[recipe]}/s{seed.value}"
+        pattern = self._patterns.get((key, id(shape)))
+        if pattern is not None:
+            training = _training(recipe.network, seed.value, ())
+            cell = Cell.of_pattern(pattern, number, label, training)
+        else:
+            cell = self._new(number, label, shape)
+            if not (cell.parents or cell.sources):  # nothing but the network depends on the seed
+                self._patterns[key, id(shape)] = cell.pattern()
+        self._cells[number] = cell
+        return cell
+
+    def _new(self, number: int, label: str, shape: Resources) -> Cell:
+        draft = self.drafts[number]
         recipe, seed = self._recipes[draft.parts[:-1]], draft.parts[-1]
         parents = self._parents(recipe.network, seed)
-        cell = self._cells[number] = Cell(
+        return Cell(
             number=number,
-            label=f"{self._stems[recipe]}/s{seed.value}",
+            label=label,
             training=_training(recipe.network, seed.value, parents),
             attacks=self._attacks(draft),
             epsilons=recipe.epsilons,
             evaluation=recipe.evaluation,
-            resources=self.resources_of(draft.part),
+            resources=shape,
             parents=parents,
             stages=self._wanted(recipe),
             sources=self._source_cells(draft),
             files=(*_files(recipe.network), *self._source_files(draft)),
         )
-        return cell
 
     def _attacks(self, draft: Draft) -> tuple[Attack, ...]:
         """Attacks, each transfer with the training id or the hash of what it climbs on."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jobs import identity
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from jobs.expand.blocks import Reference, Resources
     from snnlib.spec.attack import AnyAttack, Attack
-    from snnlib.spec.data import Evaluation
+    from snnlib.spec.data import DatasetName, Evaluation
     from snnlib.spec.stage import Stage
     from snnlib.spec.training import TrainingSpec
 
@@ -55,6 +55,30 @@ class Parent:
         return None if self.stage is None else identity.stage_id(self.stage)
 
 
+class Outline(NamedTuple):
+    """What is told of a cell before it is sent, in a form that is cheap to remember.
+
+    Attributes:
+        dataset: what it learns.
+        data: files that must be there for it, in the folder of data sets.
+        select: what chooses the epoch whose network is kept.
+        noise: name of an encoder that draws noise; empty if none does.
+        decided: draws that a decision rests on.
+        climbed: the fewest draws that a gradient of the cell's own network is the mean of; None
+            without such an attack.
+    """
+
+    dataset: DatasetName
+    data: tuple[str, ...]
+    select: str
+    noise: str
+    decided: int
+    climbed: int | None
+
+
+_SHARED = ("_wanted", "wanted", "stage_ids", "hardware", "outline", "source_of")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """One (dataset, model, regime, epsilon grid) point with its seed.
@@ -89,6 +113,24 @@ class Cell:
         """The same training as what others start from: computed, with its stages, not evaluated."""
         return self if self.number < 0 else replace(self, number=-1)
 
+    def pattern(self) -> dict[str, Any]:
+        """What cells share with this one that differ in the seed alone (`of_pattern`)."""
+        shared = {name: getattr(self, name) for name in _SHARED}
+        return {**vars(self), **shared}
+
+    @staticmethod
+    def of_pattern(
+        pattern: dict[str, Any], number: int, label: str, training: TrainingSpec
+    ) -> Cell:
+        """Another cell of a pattern; what follows from the pattern is not computed again."""
+        # its constructor takes four times as long, and there are ten thousand
+        found = object.__new__(Cell)
+        own = found.__dict__
+        own.update(pattern)
+        own["number"], own["label"], own["training"] = number, label, training
+        own["training_id"] = identity.training_id(training)
+        return found
+
     @cached_property
     def training_id(self) -> str:
         """16 hex characters that name the trained network."""
@@ -104,6 +146,35 @@ class Cell:
         """Devices that a job of this cell holds, and their kind: "GPU" or "core"."""
         shape = self.resources
         return shape.nodes * shape.processes, "GPU" if shape.gpus_per_node else "core"
+
+    @property
+    def shape(self) -> Resources:
+        """Shape of its job, for those who count and group jobs but send none."""
+        return self.resources
+
+    @property
+    def seed(self) -> int:
+        """Seed of its training."""
+        return self.training.seed
+
+    @cached_property
+    def outline(self) -> Outline:
+        """What is told of it before it is sent."""
+        from snnlib.spec.attack import GradientAttack
+        from snnlib.spec.data import FILES
+        from snnlib.spec.encoder import Poisson
+
+        training, encoder = self.training, self.training.model.encoder
+        return Outline(
+            dataset=training.dataset.name,
+            data=FILES[training.dataset.name],
+            select=training.regime.select,
+            noise=encoder.name if isinstance(encoder, Poisson) else "",
+            decided=self.evaluation.draws,
+            climbed=min(
+                (a.draws for a in self.attacks if isinstance(a, GradientAttack)), default=None
+            ),
+        )
 
     @cached_property
     def stage_ids(self) -> dict[str, Stage]:

@@ -310,6 +310,9 @@ class Expansion:
 
     def check_keys(self) -> None:
         """Every cell needs a dataset, a model and a regime."""
+        networks = {draft.parts[: len(NETWORK)] for draft in self.drafts}
+        if all(part.node is not None for parts in networks for part in parts):
+            return
         seen = {(draft.origin, head) for draft in self.drafts for head in _missing(draft)}
         for origin, head in seen:
             if head not in self.findings.meant:

@@ -142,6 +142,8 @@ def _check_name(root: Node, findings: Findings) -> None:
 
 def _check_twins(cells: tuple[Cell, ...], expansion: Expansion, findings: Findings) -> None:
     """Two cells of equal training and equal rows would be one."""
+    if len({cell.training_id for cell in cells}) == len(cells):
+        return
     works: dict[int, frozenset[str]] = {}
     seen: dict[tuple[str, frozenset[str], frozenset[str]], int] = {}
     twins: list[tuple[int, int]] = []
@@ -207,7 +209,7 @@ class _Shapes:
         """Shapes that no cell could run in."""
         checked: dict[tuple[int, ...], tuple[Cell, int]] = {}
         for number, cell in enumerate(cells):
-            for one in _lineage(cell):
+            for one in _lineage(cell) if cell.parents else (cell,):
                 parts = one.resources, one.training.regime, one.training.model
                 checked.setdefault(tuple(map(id, parts)), (one, number))
         for cell, number in checked.values():

@@ -2,11 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from jobs.expand import fit
 from jobs.expand.cell import Cell
 from jobs.planning.plan import SENT, Planned
 from jobs.planning.views import count
-from snnlib.spec.attack import GradientAttack
 
 GRADIENT_DRAWS = 10
 """Draws that a gradient through a random encoder should be the mean of (Athalye et al. 2018)."""
@@ -22,29 +20,24 @@ def notes(items: Sequence[Planned]) -> list[str]:
 def _chance(items: Sequence[Planned]) -> Iterator[str]:
     """Random encoders whose numbers rest on one draw of their noise."""
     coming = [i.cell for i in items if (i.action in SENT or i.follows) and i.cell.number >= 0]
-    noisy = [cell for cell in coming if fit.is_random(cell.training.model)]
-    judged = sum(cell.evaluation.draws < DECISION_DRAWS for cell in noisy)
-    climbed = sum(_draws(cell) < GRADIENT_DRAWS for cell in noisy)
+    noisy = [cell.outline for cell in coming if cell.outline.noise]
+    judged = sum(one.decided < DECISION_DRAWS for one in noisy)
+    climbed = sum((one.climbed or GRADIENT_DRAWS) < GRADIENT_DRAWS for one in noisy)
     wanted = [f"evaluation: {{draws: {DECISION_DRAWS}}}"] * bool(judged)
     wanted += [f"draws: {GRADIENT_DRAWS} in their attacks"] * bool(climbed)
     if wanted:
-        encoders = sorted({cell.training.model.encoder.name for cell in noisy})
+        encoders = sorted({one.noise for one in noisy})
         yield (
             f"note: {count(len(noisy), 'cell')} with encoder {', '.join(encoders)}: one draw of "
             f"noise hides what an attacker could find; write {' and '.join(wanted)} or more"
         )
 
 
-def _draws(cell: Cell) -> int:
-    """The fewest draws that a gradient of the cell's own network is the mean of."""
-    found = [a.draws for a in cell.attacks if isinstance(a, GradientAttack)]
-    return min(found, default=GRADIENT_DRAWS)
-
-
 def hasty(items: Sequence[Planned]) -> list[Cell]:
     """Cells that are sent while what their transfer attacks climb on is still to be trained."""
     coming = {i.cell.training_id for i in items if i.action in {"train", "retry", "wait"}}
-    return [i.cell for i in items if i.action in SENT and not coming.isdisjoint(_sources(i.cell))]
+    climbing = [i.cell for i in items if i.action in SENT and i.cell.sources]
+    return [cell for cell in climbing if not coming.isdisjoint(_sources(cell))]
 
 
 def _later(items: Sequence[Planned]) -> Iterator[str]:

@@ -22,13 +22,17 @@ def present(name: DatasetName, folder: Path) -> bool:
     """Whether all files of a data set are there, or come with the program."""
     from snnlib.spec.data import FILES
 
-    return all((folder / file).is_file() for file in FILES[name])
+    return _whole(FILES[name], folder)
+
+
+def _whole(names: Iterable[str], folder: Path) -> bool:
+    return all((folder / name).is_file() for name in names)
 
 
 def absent(cells: Iterable[Cell], folder: Path) -> list[DatasetName]:
     """Data sets that cells need and that are not there, each once."""
-    needed = dict.fromkeys(cell.training.dataset.name for cell in cells)
-    return [name for name in needed if not present(name, folder)]
+    needed = {told.dataset: told.data for told in (cell.outline for cell in cells)}
+    return [name for name, names in needed.items() if not _whole(names, folder)]
 
 
 def mended(
@@ -43,11 +47,12 @@ def mended(
         folder: of data sets.
     """
     found = dict(known)
-    for cell in cells:
-        progress = known.get(cell.training_id)
-        if progress is None or not any(map(_lacked, progress.attempts)):
+    lacking = {key for key, one in known.items() for tried in one.attempts if _lacked(tried)}
+    for cell in cells if lacking else ():
+        if cell.training_id not in lacking:
             continue
-        since = _changed(cell.training.dataset.name, folder)
+        progress = known[cell.training_id]
+        since = _changed(cell.outline.dataset, folder)
         paths = root.cell(cell.training_id)
         tried = (_forgiven(paths, attempt, since) for attempt in progress.attempts)
         found[cell.training_id] = replace(progress, attempts=tuple(tried))

@@ -1,7 +1,6 @@
 """From what a user types to manifests and cells: names, id prefixes, labels, job ids, filters."""
 
 import contextlib
-import difflib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -216,6 +215,8 @@ def cell_of(name: str, cells: Iterable[Cell], root: RunRoot) -> Cell:
         return found[0]
     if found:
         raise UsageError(f"{name}: fits {_some(found)}; write more of it")
+    import difflib  # only for mistakes
+
     close = difflib.get_close_matches(name, [cell.label for cell in pool], 3)
     meant = f"; did you mean {' or '.join(close)}?" if close else ""
     raise UsageError(

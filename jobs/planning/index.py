@@ -142,17 +142,15 @@ class Index:
 def _columns(entries: dict[str, Entry]) -> list[Any]:
     """Entries as columns; what many share stands once, before them."""
     texts: dict[str, int] = {}
-    kinds: dict[str, int] = {}
-    default = vars(Attempt(number=0))
+    kinds: dict[tuple[tuple[str, Any], ...], int] = {}
+    usual = vars(Attempt(number=0)).items()
+    default = [(name, value) for name, value in usual if name not in {*_OWN, "process"}]
 
     def tried(one: Attempt) -> list[Any]:
-        shared = {
-            name: value
-            for name, value in vars(one).items()
-            if name not in {*_OWN, "process"} and value != default[name]
-        }
-        kind = kinds.setdefault(json.dumps(shared, sort_keys=True), len(kinds))
-        return [kind, *(getattr(one, name) for name in _OWN)]
+        found = [(name, getattr(one, name), value) for name, value in default]
+        shared = tuple([(name, own) for name, own, value in found if own != value])
+        kind = kinds.setdefault(shared, len(kinds))
+        return [kind, *[getattr(one, name) for name in _OWN]]
 
     found = entries.values()
     columns: list[Any] = [
@@ -165,7 +163,7 @@ def _columns(entries: dict[str, Entry]) -> list[Any]:
         [entry.marks for entry in found],
         [[tried(one) for one in entry.attempts.values()] for entry in found],
     ]
-    return [list(texts), [json.loads(kind) for kind in kinds], *columns]
+    return [list(texts), [dict(kind) for kind in kinds], *columns]
 
 
 def _entries(
@@ -173,7 +171,9 @@ def _entries(
 ) -> Iterator[tuple[str, Entry]]:
     """Undo `_columns`."""
     for key, flags, names, text, stamp, step, marks, tried in zip(*columns, strict=True):
-        attempts = {one[1]: _attempt(kinds[one[0]], one) for one in tried}
+        attempts = {}
+        for one in tried:
+            attempts[one[1]] = _attempt(kinds[one[0]], one)
         over, trained = flags > 1, flags % 2 == 1
         yield key, Entry(trained, over, names, texts[text], attempts, stamp, step, marks)
 

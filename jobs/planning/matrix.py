@@ -146,7 +146,9 @@ def matrix(items: Iterable[Planned], width: int) -> list[str]:
             if stem is None:
                 stem = stem_of(item.cell.label)[0]
                 stems[head] = stem
-            tally.setdefault(stem, Counter())[item.state] += 1
+            if stem not in tally:
+                tally[stem] = Counter()
+            tally[stem][item.state] += 1
     if not tally:
         return []
     ways = _layouts(list(tally))

@@ -11,6 +11,7 @@ from typing import Literal
 
 from jobs.attempts import Attempt
 from jobs.expand.cell import Cell, Parent, stage_key
+from jobs.planning.budget import exhausted, tally
 
 Action = Literal["train", "evaluate", "retry", "wait", "blocked", "held", "give_up", "done"]
 State = Literal[
@@ -19,15 +20,6 @@ State = Literal[
 ]  # fmt: skip
 SENT: frozenset[Action] = frozenset({"train", "evaluate", "retry"})
 """Actions that `submit` sends."""
-
-FREE_RETRIES = 20
-"""Retries after an interruption that is nobody's fault, while the work advances."""
-FAILURES = 3
-"""Failures of the infrastructure after which a cell is given up."""
-
-INTERRUPTED = frozenset({"preempted", "node_fail", "lost", "timeout"})
-"""Ends that are nobody's fault."""
-_NEUTRAL = frozenset({"cancelled", "fenced", "completed"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,14 +86,18 @@ class Planned:
     follows: int = 0
 
 
+_Kind = tuple[int, int, bool, int]
+
+
 def with_parents(cells: Sequence[Cell]) -> list[Cell]:
     """Cells and all ancestors they need, each training once, ancestors first.
 
     An ancestor that is not among the cells is trained, not evaluated.
     """
-    own = {cell.training_id for cell in cells}
+    heirs = [cell for cell in cells if cell.parents or cell.sources]
+    own = {cell.training_id for cell in cells} if heirs else set()
     found: dict[str, Cell] = {}
-    for cell in cells:
+    for cell in heirs:
         for ancestor in needed(cell):
             if ancestor.training_id not in own:
                 found.setdefault(ancestor.training_id, ancestor.as_ancestor())
@@ -140,15 +136,49 @@ def plan(
     """
     planned: list[Planned] = []
     claimed: set[str] = set()
+    alike: dict[_Kind | None, Planned] = {}
     nothing = Progress()
     for cell in with_parents(cells):
-        known = progress.get(cell.training_id, nothing)
-        item = _decide(cell, known, live.get(cell.training_id), retry_failed=retry_failed)
+        key = cell.training_id
+        known, holder = progress.get(key, nothing), live.get(key)
+        kind = _kind(cell, known) if holder is None else None
+        like = alike.get(kind)
+        if like is not None:
+            item = _about(cell, like)
+        else:
+            item = _decide(cell, known, holder, retry_failed=retry_failed)
+            if kind is not None:
+                alike[kind] = item
         if item.action in SENT:
-            item = _hold_back(item, progress, claimed)
-            claimed.add(cell.training_id)
+            if key in claimed or cell.parents or cell.sources:
+                item = _hold_back(item, progress, claimed)
+            claimed.add(key)
         planned.append(item)
     return _followed(planned)
+
+
+def _kind(cell: Cell, known: Progress) -> _Kind | None:
+    """Equal for cells about which all but their names is the same; None for one that is special."""
+    if known.attempts:
+        if not known.trained:
+            return None
+        for attempt in known.attempts:
+            if attempt.state != "completed":
+                return None
+    elif known.invalidated:
+        return None
+    # most cells of a manifest share the objects, which live as long as the plan is made
+    return id(cell.wanted), id(known.rows), known.trained, known.step
+
+
+def _about(cell: Cell, like: Planned) -> Planned:
+    """The same decision about another cell."""
+    # its constructor takes four times as long, and there are ten thousand
+    found = object.__new__(Planned)
+    own = found.__dict__
+    own.update(like.__dict__)
+    own["cell"] = cell
+    return found
 
 
 def _followed(planned: list[Planned]) -> list[Planned]:
@@ -276,7 +306,7 @@ def _decide(cell: Cell, known: Progress, live: Live | None, *, retry_failed: boo
         why = f"new; invalidated: {known.invalidated}" if known.invalidated else "new"
         return planned("train", "new", why)
     on = f"go on from step {known.step:,}" if known.step else "start over"
-    return planned("retry", state, f"{_tally(known.attempts)}, {on}")
+    return planned("retry", state, f"{tally(known.attempts)}, {on}")
 
 
 @lru_cache(maxsize=4096)
@@ -303,81 +333,3 @@ def _state_of(last: Attempt) -> State:
             return "new"
         case known:
             return known
-
-
-@dataclass
-class _Budget:
-    """What the attempts at a cell have used up, since its last success or mended error."""
-
-    free: int = 0
-    failures: int = 0
-    fatal: str = ""
-    last: str = ""
-
-    @property
-    def over(self) -> str:
-        """Why nothing is tried again, or nothing."""
-        if self.fatal:
-            return f"{self.fatal}; the same error would come again"
-        if self.failures >= FAILURES:
-            return f"{self.failures} failures, last: {self.last}"
-        if self.free >= FREE_RETRIES:
-            return f"interrupted {self.free} times"
-        return ""
-
-
-def _is_free(attempt: Attempt) -> bool:
-    """Whether an end is nobody's fault and cost no work."""
-    interrupted = (attempt.state or "lost") in INTERRUPTED
-    return interrupted and (attempt.advanced or not attempt.claimed)
-
-
-def _used(attempts: Sequence[Attempt], submission: int = 0) -> _Budget:
-    """What attempts used up; who sends again what was given up gives it a new budget."""
-    used = _Budget()
-    newest = 0
-    for attempt in attempts:
-        if attempt.submission > newest:
-            newest = attempt.submission
-            used = _Budget() if used.over else used
-        state = attempt.state or "lost"
-        if state == "completed":
-            used = _Budget()
-        if state in _NEUTRAL:
-            continue
-        last = attempt.reason or attempt.signature or state
-        if attempt.deterministic:
-            used = _Budget(fatal=last)
-            continue
-        used.fatal, used.last = "", last
-        if _is_free(attempt):
-            used.free += 1
-        else:
-            used.failures += 1
-    return _Budget() if submission > newest and used.over else used
-
-
-def _tally(attempts: Sequence[Attempt]) -> str:
-    last = attempts[-1]
-    state = last.state or "lost"
-    if state in _NEUTRAL:
-        return state
-    used = _used(attempts)
-    if _is_free(last):
-        return f"{state} ({used.free} of {FREE_RETRIES})"
-    return f"{state} ({used.failures} of {FAILURES})" if used.failures else state
-
-
-def exhausted(attempts: Sequence[Attempt], submission: int = 0) -> str:
-    """Why a cell is given up, or nothing.
-
-    What came before a mended error, or before work that was finished, no longer counts; nor what
-    came before the submission of a cell that had been given up, since that was on purpose.
-
-    Args:
-        attempts: at the cell, ascending.
-        submission: that wants to try next, if it is known.
-    """
-    if all(attempt.state == "completed" for attempt in attempts):
-        return ""  # ten thousand times in a large study
-    return _used(attempts, submission).over

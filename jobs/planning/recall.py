@@ -5,21 +5,27 @@ with the hash of its own content. It holds what a plan needs of each cell; whate
 of one expands the manifest after all. Entries may be deleted at any time.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
 import re
 import sys
 from collections.abc import Sequence
+from decimal import Decimal
 from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from jobs import files
-from jobs.expand.cell import Cell, Manifest, Parent, stage_key
+from jobs import files, identity
+from jobs.expand.cell import Cell, Manifest, Outline, Parent, stage_key
 from jobs.layout import RunRoot
 from jobs.planning.plan import needed
+
+if TYPE_CHECKING:
+    from jobs.expand.blocks import Resources
 
 KEEP = 16
 """Entries of a run root at most."""
@@ -111,7 +117,8 @@ def _everyone(cells: Sequence[Cell]) -> list[Cell]:
 def _entry(manifest: Manifest, everyone: Sequence[Cell]) -> dict[str, Any]:
     """What is remembered, as columns: ten thousand lists take longer to read than ten."""
     place = {id(cell): number for number, cell in enumerate(everyone)}
-    kinds: dict[tuple[tuple[str, ...], tuple[str, ...], tuple[int, str]], int] = {}
+    kinds: dict[tuple[tuple[str, ...], tuple[str, ...], tuple[int, str], int, Outline], int] = {}
+    shapes: dict[Resources, int] = {}
     stems: dict[str, int] = {}
     labels = [cell.label.rpartition("/") for cell in everyone]
     return {
@@ -121,7 +128,16 @@ def _entry(manifest: Manifest, everyone: Sequence[Cell]) -> dict[str, Any]:
         "stem_of": [stems.setdefault(stem, len(stems)) for stem, _, _ in labels],
         "last": [last for _, _, last in labels],
         "kind_of": [
-            kinds.setdefault((cell.rows, tuple(cell.stage_ids), cell.hardware), len(kinds))
+            kinds.setdefault(
+                (
+                    cell.rows,
+                    tuple(cell.stage_ids),
+                    cell.hardware,
+                    shapes.setdefault(cell.resources, len(shapes)),
+                    cell.outline,
+                ),
+                len(kinds),
+            )
             for cell in everyone
         ],
         "parents": {
@@ -136,6 +152,7 @@ def _entry(manifest: Manifest, everyone: Sequence[Cell]) -> dict[str, Any]:
         },
         "stems": list(stems),
         "kinds": list(kinds),
+        "shapes": [{**identity.plain(one), "processes": one.processes} for one in shapes],
     }
 
 
@@ -175,7 +192,8 @@ class _Recalled:
         stems, ids, count = entry["stems"], entry["ids"], entry["cells"]
         if not re.fullmatch(rf"(?:[0-9a-f]{{{_ID}}})*", ids):  # they become names of folders
             raise ValueError("not training ids")
-        kinds = [_kind(*kind) for kind in entry["kinds"]]
+        shapes = [_Shape(shape) for shape in entry["shapes"]]
+        kinds = [_kind(shapes, *kind) for kind in entry["kinds"]]
         columns = zip(entry["stem_of"], entry["last"], entry["kind_of"], strict=True)
         made: list[Cell] = []
         new, start = object.__new__, 0
@@ -201,13 +219,29 @@ class _Recalled:
         return made
 
 
-def _kind(rows: list[str], stages: list[str], hardware: list[Any]) -> dict[str, Any]:
+class _Shape:
+    """The shape of a job as remembered; one object for each, so that equal ones are the same."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        vars(self).update(values, mem_gb=Decimal(values["mem_gb"]))
+
+
+def _kind(
+    shapes: list[_Shape],
+    rows: list[str],
+    stages: list[str],
+    hardware: list[Any],
+    shape: int,
+    outline: list[Any],
+) -> dict[str, Any]:
     """What many cells share."""
     shared = tuple(rows)
     wanted = (*shared, *map(stage_key, stages)) if stages else shared
     staged: dict[str, Any] = {} if stages else {"stage_ids": {}}
     own = {"hardware": tuple(hardware), "parents": (), "source_of": {}}
-    return {"_wanted": ({}, shared), "wanted": wanted, **own, **staged}
+    dataset, data, *rest = outline
+    told = {"_shape": shapes[shape], "outline": Outline(dataset, tuple(data), *rest)}
+    return {"_wanted": ({}, shared), "wanted": wanted, **own, **told, **staged}
 
 
 def _parent(child: Cell, number: int, cell: Cell, stage_id: str | None) -> Parent:
@@ -224,7 +258,7 @@ def _expanded(name: str) -> Any:
 class _RecalledParent(Parent):
     """A parent as remembered."""
 
-    _child: "_RecalledCell"
+    _child: _RecalledCell
     _number: int
 
     @property
@@ -240,6 +274,16 @@ class _RecalledCell(Cell):
 
     _place: int
     _recalled: _Recalled
+
+    _shape: Any
+
+    @property
+    def shape(self) -> Any:
+        return self._shape
+
+    @property
+    def seed(self) -> int:
+        return int(self.label.rpartition("/s")[2])
 
     @property
     def expanded(self) -> Cell:
@@ -260,7 +304,6 @@ class _RecalledCell(Cell):
     evaluation = _expanded("evaluation")
     resources = _expanded("resources")
     stages = _expanded("stages")
-    files = _expanded("files")
     attack_ids = _expanded("attack_ids")
 
 

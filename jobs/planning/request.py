@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -179,7 +180,11 @@ def _spec(training: TrainingSpec) -> dict[str, Any]:
 
 
 def tasks(
-    work: Sequence[tuple[Cell, dict[str, Any]]], *, first: int = 0, generation: int = 0
+    work: Sequence[tuple[Cell, dict[str, Any]]],
+    *,
+    first: int = 0,
+    generation: int = 0,
+    shape_of: Callable[[Cell], Resources] = attrgetter("resources"),
 ) -> list[Task]:
     """Pack work orders into tasks: cells of one shape and code together, `cells_per_job` each.
 
@@ -187,9 +192,10 @@ def tasks(
         work: cells and their orders, none of them a parent of another.
         first: index of the first task.
         generation: of all of them.
+        shape_of: a cell's job.
     """
     shapes: dict[Resources, dict[str, list[dict[str, Any]]]] = {}
-    for shape, group in itertools.groupby(work, key=lambda one: one[0].resources):
+    for shape, group in itertools.groupby(work, key=lambda one: shape_of(one[0])):
         of_code = shapes.setdefault(shape, {})
         for _, order in group:
             of_code.setdefault(order.get("code", ""), []).append(order)

@@ -89,14 +89,19 @@ def hours(items: Sequence[Planned], seconds: Mapping[str, float]) -> str:
         items: planned cells and ancestors.
         seconds: training id → seconds that its attempts took.
     """
-    each = {item.cell.training_id: item for item in items}
-    used = {key: s * each[key].cell.hardware[0] for key in each if (s := seconds.get(key))}
-    done = [seconds[key] for key in used if each[key].action == "done"]
-    left = [i.cell.hardware[0] for i in each.values() if i.action not in {"done", "give_up"}]
+    used, done, left = [], [], []
+    for key, item in {item.cell.training_id: item for item in items}.items():
+        devices, spent = item.cell.hardware[0], seconds.get(key)
+        if spent:
+            used.append(spent * devices)
+        if item.action == "done":
+            done += [spent] if spent else []
+        elif item.action != "give_up":
+            left.append(devices)
     if not used:
         return ""
-    kind = "GPU" if any(item.cell.hardware[1] == "GPU" for item in items) else "core"
-    total = sum(used.values())
+    kind = "GPU" if any(kind == "GPU" for _, kind in {i.cell.hardware for i in items}) else "core"
+    total = sum(used)
     text = f"{kind} hours {_hours(total)}"
     if not left or not done:
         return text

@@ -39,7 +39,7 @@ def progress(
         unsettled: the only trainings that can have changed since the index looked at them, of
             those whose attempts had all ended; None if any can.
     """
-    present, graves = _present(root), tombstones.graves(root)
+    shards, graves = _shards(root), tombstones.graves(root)
     for key, grave in graves.items():
         index.outdate(key, grave.marks)
     found: dict[str, Progress] = {}
@@ -47,29 +47,26 @@ def progress(
     staged: dict[str, dict[str, None]] = {}
     for cell in cells:
         # two cells may share a training and want different rows of it
-        known = wanted.get(cell.training_id)
-        wanted[cell.training_id] = cell.rows if known is None else (*known, *cell.rows)
-        if cell.wanted is not cell.rows:
-            stages = staged.setdefault(cell.training_id, {})
-            stages |= dict.fromkeys(cell.wanted[len(cell.rows) :])
+        key, rows = cell.training_id, cell.rows
+        known = wanted.get(key)
+        wanted[key] = rows if known is None else (*known, *rows)
+        if cell.wanted is not rows:
+            stages = staged.setdefault(key, {})
+            stages |= dict.fromkeys(cell.wanted[len(rows) :])
     unknown = []
-    done = {key: _stages(root.cell(key), staged[key]) for key in staged.keys() & present.keys()}
+    done = {key: _stages(root.cell(key), staged[key]) for key in staged.keys() & shards.keys()}
     for key, rows_wanted in wanted.items():
-        folder = present.get(key)
-        if folder is None:
+        shard = shards.get(key)
+        if shard is None:
             continue
+        folder = f"{shard}/{key}"
         entry = index.entries.get(key)
         settled = unsettled is not None and key not in unsettled
         # a cell that lacks a stage may be tried again without a new record
         absent = staged[key].keys() - done[key] if key in done else ()
         needed = (*rows_wanted, *absent) if absent else rows_wanted
         if entry is not None and _stands(folder, entry, needed, settled=settled):
-            found[key] = Progress(
-                trained=entry.trained,
-                rows=row_keys(entry.rows),
-                attempts=tuple(entry.attempts.values()),
-                step=entry.step,
-            )
+            found[key] = _known(entry)
         else:
             marks = graves[key].marks if key in graves else ""
             unknown.append((folder, key, entry or Entry(), marks))
@@ -79,6 +76,17 @@ def progress(
         found[key] = replace(found[key], rows=found[key].rows | done[key])
     for key in graves.keys() & found.keys():
         found[key] = _without_invalid(root, found[key], graves[key])
+    return found
+
+
+def _known(entry: Entry) -> Progress:
+    """What the index says of a training."""
+    # its constructor takes three times as long, and there are ten thousand
+    found = object.__new__(Progress)
+    values = found.__dict__
+    values["trained"], values["rows"] = entry.trained, row_keys(entry.rows)
+    values["attempts"], values["step"] = tuple(entry.attempts.values()), entry.step
+    values["invalidated"], values["buried"] = "", ()
     return found
 
 
@@ -98,13 +106,17 @@ def _without_invalid(root: RunRoot, known: Progress, grave: Grave) -> Progress:
     return replace(known, rows=rows, attempts=since, invalidated=why, buried=buried)
 
 
-def _present(root: RunRoot) -> dict[str, str]:
-    """All trainings that have a folder: id → folder."""
+def _shards(root: RunRoot) -> dict[str, str]:
+    """All trainings that have a folder: id → folder above it."""
+    cells = str(root.cells)
     try:
-        shards = [f"{root.cells}/{name}" for name in os.listdir(root.cells)]
+        names = os.listdir(cells)
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    return {key: f"{shard}/{key}" for shard in shards for key in _names(shard)}
+    found: dict[str, str] = {}
+    for shard in [f"{cells}/{name}" for name in names]:
+        found |= dict.fromkeys(_names(shard), shard)
+    return found
 
 
 def _names(folder: str) -> list[str]:

@@ -1,19 +1,21 @@
 """What people read: plans, rows and counts as text. Pure; nothing is printed here."""
 
-import re
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from math import sqrt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobs.attempts import Attempt
 from jobs.dispatch.scheduler import Answer
-from jobs.expand.systems import of_training
 from jobs.identity import plain
 from jobs.planning.plan import SENT, Planned
-from jobs.planning.request import JobRequest, Task
+
+if TYPE_CHECKING:
+    from jobs.planning.request import JobRequest, Task
 
 _Z_95 = 1.959963984540054
 _FILES = 12
@@ -85,8 +87,11 @@ def compressed(labels: Iterable[str], most: int = 3) -> str:
     """Labels with their seeds drawn together: "digits/small-lif/clean/s0-2"."""
     groups: dict[str, list[int]] = {}
     for label in labels:
-        match = re.fullmatch(r"(.*/s)(\d+)", label)
-        groups.setdefault(match[1] if match else label, []).extend([int(match[2])] if match else [])
+        stem, mark, seed = label.rpartition("/s")
+        if mark and seed.isdecimal():
+            groups.setdefault(f"{stem}{mark}", []).append(int(seed))
+        else:
+            groups.setdefault(label, [])
     shown = [f"{stem}{_ranges(seeds)}" for stem, seeds in groups.items()]
     more = f" and {count(len(shown) - most, 'more group')}" if len(shown) > most else ""
     return ", ".join(shown[:most]) + more
@@ -134,8 +139,9 @@ def plan_text(
     staged = {(i.cell.training_id, key): s for i in items for key, s in i.cell.stage_ids.items()}
     head = f"{name} · {count(len(own), 'cell')} · {count(len(trainings), 'training')}"
     groups: dict[tuple[str, str], list[str]] = {}
+    told = {reason: clean(reason) for reason in {item.reason for item in items}}
     for item in items:
-        groups.setdefault((item.action, clean(item.reason)), []).append(item.cell.label)
+        groups.setdefault((item.action, told[item.reason]), []).append(item.cell.label)
     wide = max((len(reason) for _, reason in groups), default=0)
     stages = Counter(stage.noun for stage in staged.values())
     lines = [" · ".join([head, *(count(n, s) for s, n in stages.items()), count(rows, "row")])]
@@ -165,7 +171,7 @@ def estimate(items: Sequence[Planned], seconds: Mapping[str, float]) -> str:
         seconds: training id → seconds its attempts took so far.
     """
     done = [s for i in items if i.action == "done" and (s := seconds.get(i.cell.training_id))]
-    todo = [i.cell.resources for i in items if i.action in {"train", "retry"}]
+    todo = [i.cell.shape for i in items if i.action in {"train", "retry"}]
     if not done or not todo:
         return ""
     hours = sum(done) / len(done) * sum(r.nodes * r.processes for r in todo) / 3600
@@ -194,10 +200,12 @@ def files_estimate(items: Sequence[Planned]) -> str:
 def notes(items: Sequence[Planned]) -> list[str]:
     """What should be known of the numbers that a plan will bring."""
     coming = [i.cell for i in items if i.action in SENT or i.action == "blocked"]
-    chosen = {c.training_id: c for c in coming if c.training.regime.select == "best_test"}
-    systems = {of_training(plain(cell.training)) for cell in chosen.values()}
+    chosen = {c.training_id: c for c in coming if c.outline.select == "best_test"}
     if not chosen:
         return []
+    from jobs.expand.systems import of_training  # only for what is told of few studies
+
+    systems = {of_training(plain(cell.training)) for cell in chosen.values()}
     named = f" (faithful {', '.join(sorted(filter(None, systems)))})" if any(systems) else ""
     verb = "keeps" if len(chosen) == 1 else "keep"
     return [

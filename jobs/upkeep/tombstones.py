@@ -20,7 +20,6 @@ from jobs import attempts, files, records
 from jobs.dispatch import ledger
 from jobs.errors import CorruptFile
 from jobs.layout import CellFiles, RunRoot
-from jobs.planning import request
 
 SCHEMA_VERSION = 1
 
@@ -247,6 +246,8 @@ def descendants(root: RunRoot, training_id: str) -> list[str]:
     Those of which nothing is on disk are left out, unless somebody may be at them now.
     """
     children: dict[str, list[str]] = {}
+    from jobs.planning import request  # nobody else here needs it
+
     for path in root.cells.glob("*/*"):
         spec = next(files.read_lines(root.cell(path.name).spec), {})
         for parent, _ in request.parents({"start": None, **spec}):

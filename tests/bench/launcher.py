@@ -14,8 +14,13 @@ SIZES = (100, 1_000, 10_000)
 
 
 def launch(*words: str, env: dict[str, str] | None = None) -> Run:
-    """One command of the launcher, without what the caller's environment says about run roots."""
-    clean = {k: v for k, v in (env or os.environ).items() if not k.startswith("SPIKEGRID_")}
+    """One command of the launcher, without what the caller's environment says about run roots.
+
+    Nor does it keep Python from storing what it compiled, as few people do: each start would
+    compile all modules again.
+    """
+    left_out = ("SPIKEGRID_", "PYTHONDONTWRITEBYTECODE")
+    clean = {k: v for k, v in (env or os.environ).items() if not k.startswith(left_out)}
     return process([sys.executable, str(REPOSITORY / "launch.py"), *words], clean)
 
 

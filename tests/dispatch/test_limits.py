@@ -7,7 +7,7 @@ import pytest
 
 from jobs import files
 from jobs.cli import main
-from jobs.dispatch import chunks, earlier, ledger, queueing, sending, submit
+from jobs.dispatch import chunks, describing, earlier, ledger, queueing, submit
 from jobs.dispatch.scheduler import Answer
 from jobs.dispatch.site import Profile
 from jobs.dispatch.slurm_text import JobAnswer, Limits
@@ -149,8 +149,8 @@ def queued(*jobs: JobAnswer, limits: Limits | None = None) -> Answer:
     ],
 )
 def test_the_longest_array(limits: Limits, profile: Profile, longest: int) -> None:
-    assert sending._longest([profile], queued(limits=limits)) == longest
-    assert sending._longest([Profile()], None) == 1000
+    assert describing._longest([profile], queued(limits=limits)) == longest
+    assert describing._longest([Profile()], None) == 1000
 
 
 def test_what_a_dead_launcher_never_began_is_sent_without_what_others_took(

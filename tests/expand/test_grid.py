@@ -1,5 +1,7 @@
 """Products, pairs, exclusions, inclusions and parents, as cells."""
 
+from dataclasses import replace
+
 import pytest
 
 from jobs.errors import ManifestError
@@ -259,3 +261,28 @@ def test_problems_of_shared_defaults_are_told_once() -> None:
     assert problem("grid: {seed: [0, 1], regime.lr: [0.1, 0.2]}", head).startswith(
         "defaults.regime.epochs: must be at least 1"
     )
+
+
+WHOLE = """
+  attacks: [fgsm, pgd]
+  epsilons: ["2/255"]
+  stages: [gradients]
+grid:
+  model: [{name: small, neuron: lif}, {name: small, neuron: lif, encoder: poisson}]
+  seed: "range(0, 3)"
+resources: [{timeout_min: 5}, {when: {seed: 1}, timeout_min: 9}]
+"""
+
+
+def test_cells_that_share_a_pattern_are_as_those_made_alone() -> None:
+    computed = ("training_id", "rows", "wanted", "stage_ids", "hardware", "outline", "source_of")
+    found = cells(WHOLE, HEAD.rstrip())
+    assert [cell.resources.timeout_min for cell in found] == [5, 9, 5] * 2
+    for one in found:
+        alone = replace(one, training=replace(one.training))
+        assert [getattr(one, name) for name in computed] == [
+            getattr(alone, name) for name in computed
+        ]
+        assert one == alone
+    assert len({one.training_id for one in found}) == 6
+    assert {(one.outline.noise, one.outline.climbed) for one in found} == {("", 1), ("poisson", 1)}

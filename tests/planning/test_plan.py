@@ -1,9 +1,12 @@
 """Wanted minus recorded minus live, with a reason."""
 
+from dataclasses import replace
+
 import pytest
 
 from jobs.attempts import Attempt, EndState
-from jobs.planning.plan import FREE_RETRIES, Action, Live, Planned, Progress, plan, with_parents
+from jobs.planning.budget import FREE_RETRIES
+from jobs.planning.plan import Action, Live, Planned, Progress, plan, with_parents
 from tests.examples import cell
 
 ONE = cell()
@@ -151,3 +154,24 @@ def test_a_parent_that_was_filtered_out_is_trained_not_evaluated() -> None:
     parent = cell(0)
     items = plan([cell(1, parent=parent)], {}, {})
     assert (items[0].action, items[0].cell.rows) == ("train", ())
+
+
+def test_cells_planned_together_are_decided_as_each_alone() -> None:
+    cells = [replace(ONE, number=n, training=replace(ONE.training, seed=n)) for n in range(10)]
+    done, half = ALL, frozenset(ONE.rows[:1])
+    known = [
+        Progress(trained=True, rows=half, attempts=tried("completed")),
+        Progress(trained=True, rows=half, attempts=tried("completed", "completed")),
+        Progress(trained=True, rows=half, attempts=tried("failed", "failed", "failed")),
+        Progress(trained=True, rows=half, attempts=tried("completed")),
+        Progress(trained=True, rows=done),
+        Progress(attempts=tried("preempted"), step=42),
+        Progress(invalidated="wrong"),
+        Progress(),
+    ]
+    progress = {one.training_id: value for one, value in zip(cells, known, strict=False)}
+    live = {cells[3].training_id: Live(state="running", job="job 1")}
+    together = plan(cells, progress, live)
+    assert together == [item for one in cells for item in plan([one], progress, live)]
+    assert [item.cell.number for item in together] == list(range(10))
+    assert len({item.reason for item in together}) == 7

@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
 from jobs.cli import main
 from jobs.expand import manifest
+from jobs.expand.blocks import Resources
 from jobs.expand.cell import Cell, Manifest
 from jobs.layout import RunRoot
 from jobs.planning import finding, recall
@@ -28,6 +29,7 @@ resources: {timeout_min: 5}
 reference:
   - {where: {regime: clean}, attack: fgsm, epsilon: "8/255", value: 12.5, source: "a paper"}
 """
+SHAPE = [*(field.name for field in fields(Resources)), "processes"]
 SHIPPED = ["quickstart", "hosnn_digits", "gradsparsity_cifar10"]
 """Of which the last two have parents, the second stages of them, and the third references."""
 
@@ -58,7 +60,9 @@ def remembered(root: RunRoot, path: Path) -> tuple[Manifest, Manifest]:
 
 def facts(cell: Cell) -> list[object]:
     parents = [(p.cell.training_id, p.cell.label, p.cell.number, p.stage_id) for p in cell.parents]
-    own = [cell.number, cell.label, cell.training_id, cell.rows, cell.wanted, parents]
+    shape = [getattr(cell.shape, name) for name in SHAPE]
+    told = [cell.seed, cell.outline, cell.hardware, shape]
+    own = [cell.number, cell.label, cell.training_id, cell.rows, cell.wanted, parents, told]
     return own if cell.parent is None else [*own, facts(cell.parent)]
 
 
@@ -92,6 +96,19 @@ def test_status_says_the_same_to_the_byte(
     assert said[0] == said[1]
 
 
+@pytest.mark.parametrize("words", [[], ["--json"], ["--limit", "2"]])
+def test_plan_says_the_same_to_the_byte(
+    tmp_path: Path, path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, said = run_root(tmp_path), []
+    for _ in range(2):
+        assert main(["plan", str(path), "--root", str(root.path), *words]) == 0
+        said.append(capsys.readouterr())
+        assert main(["status", str(path), "--root", str(root.path)]) == 0
+        capsys.readouterr()
+    assert said[0] == said[1]
+
+
 def test_some_of_the_remembered_cells(
     tmp_path: Path, written: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,17 +129,14 @@ def test_children_without_their_parents(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_who_recalls_a_manifest_does_not_load_pydantic(tmp_path: Path, written: Path) -> None:
-    root = run_root(tmp_path)
-    words = ["status", str(written), "--root", str(root.path)]
     code = "from jobs.planning import recall; recall._code = lambda: 'this'; "  # whatever is edited meanwhile
-    code += f"from jobs.cli import main; import sys; main({words}); print(*sys.modules)"
-    loaded = [
-        subprocess.run(
-            [sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True
-        ).stdout.split()
-        for _ in range(2)
-    ]
-    assert ["pydantic" in one or "yaml" in one for one in loaded] == [True, False]
+    code += "from jobs.cli import main; import sys; main(sys.argv[1:]); print(*sys.modules)"
+    root, loaded = run_root(tmp_path), []
+    for word in ("plan", "status", "status", "plan"):
+        argv = [sys.executable, "-c", code, word, str(written), "--root", str(root.path)]
+        done = subprocess.run(argv, cwd=CHECKOUT, capture_output=True, text=True, check=True)
+        loaded.append({"pydantic", "yaml"} & set(done.stdout.split()))
+    assert list(map(bool, loaded)) == [True, True, False, False]
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "foreign", "path"])

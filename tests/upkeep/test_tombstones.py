@@ -13,7 +13,7 @@ import pytest
 from jobs import attempts, files, identity, records
 from jobs.expand.cell import Cell
 from jobs.layout import RunRoot
-from jobs.planning import plan, survey
+from jobs.planning import budget, plan, survey
 from jobs.planning.index import Index
 from jobs.upkeep import tombstones
 from snnlib.spec.attack import Transfer
@@ -155,7 +155,7 @@ def test_an_attempt_that_still_runs_is_fenced(root: RunRoot) -> None:
 def test_failures_before_do_not_count(tmp_path: Path) -> None:
     root = run_root(tmp_path)
     paths = root.cell(ONE.training_id)
-    for _ in range(plan.FAILURES):
+    for _ in range(budget.FAILURES):
         number = attempts.claim(paths, {}, b"{}")
         attempts.end(paths.attempt(number), "failed", "broken node")
     paths.checkpoint(7, 1).mkdir(parents=True)
