@@ -156,6 +156,10 @@ class SubmissionFiles:
         """Folder of <task>.json: tasks that found nothing to do or could not start."""
         return self.folder / "skipped"
 
+    def choice(self, start: str) -> Path:
+        """What the first node of a job runs in a start of this name, for its other nodes."""
+        return self.folder / "choices" / f"{start}.json"
+
     def held(self, number: int) -> Path:
         """Keeps waiting tasks from starting until its release stands; from 1; write-once."""
         return self.folder / f"held-{number}.json"

@@ -32,6 +32,26 @@ class Folded(nn.Module):
         return y.reshape(*x_TB.shape[:2], *y.shape[1:])
 
 
+def misread(conv: nn.Conv2d, x_BCHW: Tensor) -> bool:
+    """Whether PyTorch's gradient of a kernel would hold memory that nobody wrote.
+
+    It does so in bfloat16 on a CPU, for taps that meet nothing but padding wherever the kernel is
+    applied, such as all but the middle one of a strided 3x3 over a map of 1x1.
+    """
+    if x_BCHW.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        return False
+    if isinstance(conv.padding, str) or conv.dilation != (1, 1):
+        return False
+    axes = zip(x_BCHW.shape[2:], conv.kernel_size, conv.stride, conv.padding, strict=True)
+    return any(_idle_taps(*axis) for axis in axes)
+
+
+def _idle_taps(size: int, kernel: int, stride: int, padding: int) -> bool:
+    """Whether some place of a kernel meets the image nowhere along one axis."""
+    begins = range(-padding, size + padding - kernel + 1, stride)
+    return not all(any(0 <= begin + tap < size for begin in begins) for tap in range(kernel))
+
+
 class ImageConv2d(nn.Conv2d):
     """The convolution of an image: on a CPU several times as fast in its input gradient.
 
@@ -40,7 +60,10 @@ class ImageConv2d(nn.Conv2d):
     """
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """As nn.Conv2d."""
+        """As nn.Conv2d, but for kernels in float32 that it would get wrong in bfloat16."""
+        if misread(self, x_BCHW):
+            with torch.autocast("cpu", enabled=False):
+                return self.forward(x_BCHW.to(self.weight.dtype))
         few = self.in_channels == 1 or 16 * self.in_channels <= min(self.out_channels, 64)
         plain = self.groups == 1 and self.bias is None and self.dilation == (1, 1)
         plain = plain and not torch.is_autocast_enabled("cpu")  # backward would meet two dtypes

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 Promise = Literal["bitwise", "deterministic", "statistical"]
 
@@ -32,6 +33,28 @@ def pin(*, threads: int, seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+def prefix_sums(values: Tensor, dim: int) -> Tensor:
+    """Sums of all entries up to each, along a dimension; as Tensor.cumsum on a CPU.
+
+    CUDA's cumsum of floating-point numbers has no fixed order of additions, and raises where
+    repeatable results are asked for (`pin`).
+    """
+    return values.cumsum(dim) if values.device.type == "cpu" else doubled_sums(values, dim)
+
+
+def doubled_sums(values: Tensor, dim: int) -> Tensor:
+    """Prefix sums in log2(n) additions of whole tensors, so in one order on every device.
+
+    Hillis and Steele 1986, Data parallel algorithms, "sum of an array of numbers", all partial sums.
+    """
+    length, reach = values.shape[dim], 1
+    while reach < length:
+        more = values.narrow(dim, reach, length - reach) + values.narrow(dim, 0, length - reach)
+        values = torch.cat((values.narrow(dim, 0, reach), more), dim)
+        reach *= 2
+    return values
 
 
 def promise(device: torch.device, *, world_size_changed: bool = False) -> Promise:

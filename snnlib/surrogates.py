@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from snnlib import repeatable
 from snnlib.doors import surrogate
 from snnlib.spec import neuron as spec
 from snnlib.spec.neuron import AttackSurrogate, SurrogateName
@@ -181,8 +182,8 @@ class PDSG(Profiled):
         count_T = steps * math.prod(u.shape[place] for place in places)
         count_T = count_T.view(-1, *[1] * (u.ndim - 1))
         centred = u - u.mean((0, *places), keepdim=True)  # sums of squares lose no digits then
-        mean_T = centred.sum(places, keepdim=True).cumsum(0) / count_T
-        square_T = centred.square_().sum(places, keepdim=True).cumsum(0) / count_T
+        mean_T = repeatable.prefix_sums(centred.sum(places, keepdim=True), 0) / count_T
+        square_T = repeatable.prefix_sums(centred.square_().sum(places, keepdim=True), 0) / count_T
         variance_T = (square_T - mean_T**2).clamp_(min=0) * count_T / (count_T - 1).clamp_(min=1)
         sigma_T = variance_T.sqrt_()
         sigma_T = torch.where(sigma_T == 0, 1.0, sigma_T)

@@ -13,6 +13,7 @@ from typing import Any
 from jobs import attempts, files, identity, processes
 from jobs.layout import AttemptFiles, CellFiles, RunRoot, SubmissionFiles
 from jobs.processes import Process, StopFlag
+from jobs.upkeep import tombstones
 from snnlib import datasets, distributed, repeatable
 from snnlib.datasets import Data
 from snnlib.distributed import World
@@ -25,7 +26,7 @@ class Stopped(Exception):
 
 
 class Fenced(Exception):
-    """A younger attempt of the same training has taken over."""
+    """The attempt must write no more; the text says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +139,30 @@ class CellRun:
         """
         fenced = self.leads and attempts.fenced(self.cell, self.number)
         if distributed.broadcast_object(self.job.world, fenced):
-            raise Fenced
+            raise Fenced("a younger attempt has taken over")
+
+    def guard_network(self, sha256: str) -> None:
+        """Stop if the trained network that was examined counts no more.
+
+        Attempts at one network may live side by side, so a younger one is no reason to stop.
+
+        Args:
+            sha256: of its weights.
+
+        Raises:
+            Fenced: on all ranks.
+        """
+        why = self._gone(sha256) if self.leads else ""
+        if why := distributed.broadcast_object(self.job.world, why):
+            raise Fenced(why)
+
+    def _gone(self, sha256: str) -> str:
+        """Why a network counts no more, or nothing."""
+        grave = tombstones.graves(self.job.root).get(self.order["training_id"])
+        if grave is not None and grave.fence > self.number:
+            return "its network was invalidated meanwhile"
+        standing = next(files.read_lines(self.cell.training), {}).get("model_sha256")
+        return "" if standing == sha256 else "its network was taken away or replaced meanwhile"
 
     def measured(self, **details: Any) -> dict[str, Any]:
         """What may differ between two runs that give equal results."""

@@ -32,6 +32,7 @@ def evaluate_cell(run: CellRun, data: Data) -> None:
 
     Raises:
         Stopped: a signal came; finished attacks are recorded, finished batches kept.
+        Fenced: the network counts no more.
         SnnlibError: an attack broke a guard, so nothing of it is recorded.
     """
     world = run.job.world
@@ -110,6 +111,7 @@ def _record(run: CellRun, work: Work, attack: dict[str, Any]) -> None:
     began, attack_id = time.monotonic(), work.subject.attack_id
     own = attack_share(run, work)
     gathered = distributed.gather_objects(run.job.world, own)
+    run.guard_network(work.subject.model_sha256)
     if not run.leads:
         return
     parts = united([work.found.parts, *gathered])

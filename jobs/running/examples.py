@@ -70,12 +70,8 @@ def complete(parts: Parts, attack: AnyAttack, asked: int, subject: Subject) -> P
     return {
         (start, epsilon): part
         for (start, epsilon), part in parts.items()
-        if _held(part.points) >= wanted(attack, asked, start, subject.count(start))
+        if part.shown >= wanted(attack, asked, start, subject.count(start))
     }
-
-
-def _held(points: Points | None) -> int:
-    return 0 if points is None else points.shape[0]
 
 
 def packed(

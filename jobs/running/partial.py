@@ -62,6 +62,11 @@ class Part(Row):
     seconds: float = field(default=0.0, compare=False)
     points: Points | None = field(default=None, compare=False)
 
+    @property
+    def shown(self) -> int:
+        """Of how many samples it has points."""
+        return 0 if self.points is None else self.points.shape[0]
+
 
 Parts = dict[tuple[int, Fraction], Part]
 """Outcomes of single batches, by the position of their first sample and the radius."""
@@ -193,7 +198,10 @@ def _parts(content: Mapping[str, Any], subject: Subject) -> Parts:
 
 
 def read(folder: Path, subject: Subject, epsilons: Collection[Fraction]) -> Found:
-    """What the files of a folder hold of a subject at some radii; the first of equals counts."""
+    """What the files of a folder hold of a subject at some radii.
+
+    Of equals that with the most points counts, and the first of those.
+    """
     found = Found()
     try:
         names = sorted(name for name in os.listdir(folder) if _FILE.fullmatch(name))
@@ -229,9 +237,8 @@ def _take(
     epsilons: Collection[Fraction],
     found: Found,
 ) -> None:
-    """Add the batches of one file, unless an earlier one has them."""
-    made, seconds, differing = contents[0]["made"], 0.0, 0
-    before = len(found.parts)
+    """Add the batches of one file, unless an earlier one has them with as many points."""
+    made, seconds, differing, taken = contents[0]["made"], 0.0, 0, False
     for content in contents[1:]:
         try:
             own = _parts(content, subject)
@@ -240,12 +247,18 @@ def _take(
             continue
         for key in own.keys() & found.parts.keys():
             differing += own[key] != found.parts[key]
-        new = {k: row for k, row in own.items() if k[1] in epsilons and k not in found.parts}
-        seconds += content["seconds"] if new else 0.0
+        new = {
+            key: row
+            for key, row in own.items()
+            if key[1] in epsilons and (key not in found.parts or row.shown > found.parts[key].shown)
+        }
+        # repeated for the points alone: counted once
+        seconds += content["seconds"] if new.keys() - found.parts.keys() else 0.0
+        taken |= bool(new)
         found.parts |= new
     if differing:
         found.refused.append((name, f"{differing} outcomes differ from an earlier file's"))
-    if len(found.parts) > before:
+    if taken:
         found.made.append(made)
         found.seconds += seconds / made["world_size"]
 

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from jobs.running.evaluate_cell import evaluate_cell
 from jobs.running.stage_cell import compute_stages
 from jobs.running.train_cell import train
 from snnlib import distributed, repeatable
+from snnlib.distributed import World
 from snnlib.errors import SnnlibError
 
 DETERMINISTIC = (
@@ -62,26 +63,48 @@ def work(folder: str, index: str, stop: StopFlag) -> int:
         peers=distributed.gather_objects(world, processes.this()),
     )
     orders = ledger.task_line(paths, job.index)["cells"]
-    first = next(
-        i for i, o in enumerate(orders) if o["training_id"] == os.environ["SPIKEGRID_FROM"]
-    )
-    well = True
-    for order in orders[first:]:
-        # a signal during the first cell's start is answered by its attempt, which is claimed
-        if order is not orders[first] and job.stopping():
+    number, first = _started_with(job.world, [order["training_id"] for order in orders], os.environ)
+    # a signal during the first cell's start is answered by its attempt, which is claimed
+    well = _attempt(CellRun(job, orders[first], number))
+    for order in orders[first + 1 :]:
+        if job.stopping():
             break
-        number = _claimed(job, order, first=order is orders[first])
-        if number:
+        if number := _claimed(job, order):
             well &= _attempt(CellRun(job, order, number))
     distributed.shutdown()
     return 0 if well else 1
 
 
-def _claimed(job: Job, order: Mapping[str, Any], *, first: bool) -> int:
+def _started_with(
+    world: World, training_ids: Sequence[str], env: Mapping[str, str]
+) -> tuple[int, int]:
+    """The attempt that the task claimed before the ranks, and the place of its cell in the task.
+
+    Rank 0 need not be on the node that made the claim, and another node may have seen other files.
+
+    Args:
+        world: the ranks.
+        training_ids: of the task's cells, as this rank reads them.
+        env: in which the claiming node alone says what it claimed.
+
+    Raises:
+        EnvironmentFault: on all ranks, if they read different tasks or none has the claim.
+    """
+    own = int(env.get("SPIKEGRID_CLAIM", "0")), env.get("SPIKEGRID_FROM", ""), list(training_ids)
+    told = distributed.gather_objects(world, own)
+    number, training_id, listed = max(told)
+    if training_id not in listed or any(cells != listed for _, _, cells in told):
+        differing = len({tuple(cells) for _, _, cells in told})
+        raise EnvironmentFault(
+            f"attempt {number} at {training_id or 'no cell'} was claimed, and the ranks read "
+            f"{differing} different lists of this task's cells; does every node see the same "
+            "run root?"
+        )
+    return number, listed.index(training_id)
+
+
+def _claimed(job: Job, order: Mapping[str, Any]) -> int:
     """The attempt's number, or 0 if the cell cannot or need not run now."""
-    if first:
-        # rank 0 need not be on the node whose task made the claim
-        return max(distributed.gather_objects(job.world, int(os.environ.get("SPIKEGRID_CLAIM", 0))))
     number = 0
     if job.world.rank == 0 and task.obstacle(job.root, job.paths, job.index, order) is None:
         number = task.claim(job.root, job.paths, job.index, order, os.environ)
@@ -97,8 +120,8 @@ def _attempt(run: CellRun) -> bool:
             cancelled = run.job.paths.cancelled(run.job.index)
             state: EndState = "cancelled" if cancelled else "preempted"
             _end(run, state, "cancelled by the user" if cancelled else "stopped by a signal")
-        except Fenced:
-            _end(run, "fenced", "a younger attempt has taken over")
+        except Fenced as reason:
+            _end(run, "fenced", str(reason))
         except Exception as error:
             _failed(run, error)
             if run.job.world.size > 1:

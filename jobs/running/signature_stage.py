@@ -39,10 +39,12 @@ def collect(
 
     Raises:
         SnnlibError: the network has no signature, or one that is not finite.
+        Fenced: the network counts no more.
         CorruptFile: tensors are there without a record, of other weights.
     """
     stage_id, wanted = stage
     sums = nds.merged(run.job.world, nds.collect(model, batches, quantity=wanted.quantity))
+    run.guard_network(sha256)  # tensors of another network would be in the way of the next
     if not run.leads:
         return {}
     kept = _keep_tensors(run, stage_id, nds.mean(sums), sha256)

@@ -24,6 +24,7 @@ def compute_stages(run: CellRun, data: Data) -> None:
 
     Raises:
         Stopped: a signal came; finished stages are recorded.
+        Fenced: the network counts no more.
         CorruptFile: a stage's tensors are there without a record, of other weights.
         SnnlibError: the network has no such stage, or something is not finite.
     """
@@ -49,6 +50,7 @@ def _compute(
     size = batch_size(run, len(split))
     there = split.to(run.job.world.device)
     found = _found(run, model, sha256, (named["id"], stage), there, size)
+    run.guard_network(sha256)
     if not run.leads:
         return
     result = {

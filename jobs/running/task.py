@@ -20,7 +20,7 @@ from jobs.dispatch import breaker, codes, holds, ledger, retry
 from jobs.expand.blocks import Resources
 from jobs.layout import RunRoot, SubmissionFiles
 from jobs.planning.request import SHUTDOWN_S, parents, torchrun
-from jobs.running.meeting import rendezvous
+from jobs.running import meeting
 from jobs.running.undone import leftover, unfinished
 from jobs.upkeep import tombstones
 
@@ -41,7 +41,13 @@ def obstacle(
     root: RunRoot, paths: SubmissionFiles, index: int, order: Mapping[str, Any]
 ) -> str | None:
     """Why a work order of a task cannot or need not run now, or None."""
-    if reason := _standing(root, paths, index, order):
+    if paths.cancelled(index):
+        return "cancelled before it started"
+    if not unfinished(root, order):
+        return leftover(root, order) or "everything is recorded already"
+    if hold := holds.blocking(paths, index):
+        return hold.skip
+    if reason := _orphaned(root, order):
         return reason
     training_id = order["training_id"]
     cell = root.cell(training_id)
@@ -52,16 +58,8 @@ def obstacle(
     return f"given up: {spent}" if spent else None
 
 
-def _standing(
-    root: RunRoot, paths: SubmissionFiles, index: int, order: Mapping[str, Any]
-) -> str | None:
-    """An obstacle that no claim of this very task makes, so that all its nodes see the same."""
-    if paths.cancelled(index):
-        return "cancelled before it started"
-    if not unfinished(root, order):
-        return leftover(root, order) or "everything is recorded already"
-    if hold := holds.blocking(paths, index):
-        return hold.skip
+def _orphaned(root: RunRoot, order: Mapping[str, Any]) -> str | None:
+    """What a cell still needs of its parents, or None."""
     for parent, stage in parents(order["spec"]):
         if not root.cell(parent).training.exists():
             return f"its parent {parent} is not trained"
@@ -99,22 +97,42 @@ class TaskRun:
     def run(self) -> None:
         """Run every cell of the task that can and need run; returns when nothing is left."""
         line = ledger.task_line(self.paths, self.index)
-        if self.node == 0:
-            tombstones.finish(self.root, {order["training_id"] for order in line["cells"]})
-        # the nodes of one job could disagree on what is left, so they share one start
+        if self.node != 0:
+            self._follow(line)
+            return
+        tombstones.finish(self.root, {order["training_id"] for order in line["cells"]})
+        # the other nodes learn of one start only
         starts = 1 if resources_of(line).nodes > 1 else len(line["cells"])
         for _ in range(starts):
             orders = [o for o in line["cells"] if o["training_id"] not in self.tried]
             order, reason = self._next(orders)
-            if self.stopping:
-                break
-            if order is None:
-                if self.node == 0 and (not self.tried or reason.startswith(holds.MARK)):
+            if self.stopping or order is None:
+                self._choose(line, None)
+                if not self.stopping and (not self.tried or reason.startswith(holds.MARK)):
                     ledger.skip(self.paths, self.index, reason)
                 break
             self.tried |= self._start(line, order, orders[orders.index(order) :])
-        if self.node == 0:
-            self._settle(line["cells"])
+        self._settle(line["cells"])
+
+    def _follow(self, line: dict[str, Any]) -> None:
+        """Run the ranks of this node over what the first node of the job claimed."""
+        if training_id := meeting.chosen(self._choice, lambda: self.stopping):
+            self.tried = {training_id}
+            self._launch(line, self._environment(line), line["cells"])
+
+    def _choose(self, line: dict[str, Any], training_id: str | None) -> None:
+        """Tell the job's other nodes, if it has any, what is run."""
+        if resources_of(line).nodes > 1:
+            meeting.choose(self._choice, training_id)
+
+    @property
+    def _name(self) -> str:
+        """Of this task of this job."""
+        return f"{job_id(self.env) or self.paths.folder.name}-{self.index}"
+
+    @property
+    def _choice(self) -> Path:
+        return self.paths.choice(meeting.start_name(self.env, self._name))
 
     def _settle(self, orders: Sequence[Mapping[str, Any]]) -> None:
         """Let the others go on if this was their canary; see whether to start again."""
@@ -154,9 +172,7 @@ class TaskRun:
         """
         deadline = time.monotonic() + DYING_S
         while True:
-            # another node may see the claim that node 0 just made
-            look = obstacle if self.node == 0 else _standing
-            found = [look(self.root, self.paths, self.index, order) for order in orders]
+            found = [obstacle(self.root, self.paths, self.index, order) for order in orders]
             if None in found:
                 return orders[found.index(None)], ""
             reasons = [reason for reason in found if reason is not None]
@@ -169,19 +185,30 @@ class TaskRun:
     def _start(
         self, line: dict[str, Any], order: dict[str, Any], orders: list[dict[str, Any]]
     ) -> set[str]:
-        """Run torchrun over some work orders; which trainings it tried."""
+        """Claim a cell and run torchrun over it and what follows; which trainings it tried."""
         env = self._environment(line)
         before = {o["training_id"]: _newest(self.root, o) for o in orders}
-        if self.node == 0:
-            number = claim(self.root, self.paths, self.index, order, env)
-            env["SPIKEGRID_CLAIM"] = str(number)
-            attempt = self.root.cell(order["training_id"]).attempt(number)
-            codes.note(attempt, order, env["SPIKEGRID_CODE"])
-        env["SPIKEGRID_FROM"] = order["training_id"]
+        number = claim(self.root, self.paths, self.index, order, env)
+        attempt = self.root.cell(order["training_id"]).attempt(number)
+        codes.note(attempt, order, env["SPIKEGRID_CODE"])
+        self._choose(line, order["training_id"])
+        claimed = {"SPIKEGRID_CLAIM": str(number), "SPIKEGRID_FROM": order["training_id"]}
+        cancelled = self._launch(line, {**env, **claimed}, orders)
+        tried = {order["training_id"]}
+        for one in orders:
+            for number in self._own_attempts(one, before[one["training_id"]]):
+                tried.add(one["training_id"])
+                self._conclude(one, number, cancelled=cancelled)
+                self._count(one, number)
+        return tried
+
+    def _launch(
+        self, line: dict[str, Any], env: Mapping[str, str], orders: Sequence[Mapping[str, Any]]
+    ) -> bool:
+        """Run torchrun on this node to its end. Returns whether it was cancelled."""
         shape = resources_of(line)
-        job = job_id(self.env) or self.paths.folder.name
-        meeting = rendezvous(shape, self.env, f"{job}-{self.index}")
-        command = torchrun(shape, meeting, python=sys.executable)
+        where = meeting.rendezvous(shape, self.env, self._name)
+        command = torchrun(shape, where, python=sys.executable)
         command += [str(self.paths.folder), str(self.index)]
         foreground = self.echo is not None
         self.agent = subprocess.Popen(
@@ -195,16 +222,7 @@ class TaskRun:
             stderr=subprocess.DEVNULL if foreground else None,
             preexec_fn=_child_setup,
         )
-        cancelled = self._watch(orders)
-        if self.node != 0:
-            return {order["training_id"]}
-        tried = {order["training_id"]}
-        for one in orders:
-            for number in self._own_attempts(one, before[one["training_id"]]):
-                tried.add(one["training_id"])
-                self._conclude(one, number, cancelled=cancelled)
-                self._count(one, number)
-        return tried
+        return self._watch(orders)
 
     def _own_attempts(self, order: Mapping[str, Any], before: int) -> list[int]:
         """Attempts at a cell that this start of this task claimed, and nobody else."""
@@ -249,7 +267,6 @@ class TaskRun:
 
     def _conclude(self, order: dict[str, Any], number: int, *, cancelled: bool) -> None:
         """Say how an attempt ended that could not say it itself."""
-        assert self.agent is not None
         attempt = self.root.cell(order["training_id"]).attempt(number)
         if attempt.end.exists():
             return
@@ -260,6 +277,7 @@ class TaskRun:
             # the signal came before the ranks could handle it
             attempts.end(attempt, "preempted", "stopped by a signal", ended=time.time())
             return
+        assert self.agent is not None
         tail = attempts.log_tail(attempt.log(0))
         reason = f"its ranks died (torchrun ended with code {self.agent.returncode})"
         now = time.time()

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from snnlib import noise
+from snnlib import noise, repeatable
 from snnlib.attacks.ball import Ball
 from snnlib.attacks.gradient import Candidate, Candidates, rivals
 from snnlib.attacks.guards import batch_axis, per_sample
@@ -234,8 +234,8 @@ def onto(ball: Ball, at: Tensor, g: Tensor, lead_B: Tensor, z: Tensor) -> Tensor
     weight_BN = g_BN.abs().gather(1, ordered.indices)
     # with the k nearest bounds reached, the rest moves by (missing - gained) / their weight
     finite_BN = torch.where(ordered.values.isfinite(), weight_BN * ordered.values, 0.0)
-    gained_BN = finite_BN.cumsum(1) - finite_BN
-    left_BN = weight_BN.flip(1).cumsum(1).flip(1)
+    gained_BN = repeatable.prefix_sums(finite_BN, 1) - finite_BN
+    left_BN = repeatable.prefix_sums(weight_BN.flip(1), 1).flip(1)
     length_BN = (missing_B.abs()[:, None] - gained_BN) / left_BN.clamp(min=1e-30)
     fits_BN = (length_BN <= ordered.values) & (left_BN > 0)
     first_B = fits_BN.to(torch.uint8).argmax(1)

@@ -17,6 +17,7 @@ from torch.nn import functional
 from torch.nn.grad import conv2d_input
 
 from snnlib.doors import layer
+from snnlib.layers import misread
 
 _FEW_CHANNELS = 4
 """Up to so many input channels PyTorch's input gradient is slower than a product and a fold."""
@@ -28,6 +29,9 @@ class LeanConv2d(layer.Conv2d):  # type: ignore[misc]
     """SpikingJelly's Conv2d, [T, B, C, H, W] to [T, B, C', H', W'], lean on a CPU."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
+        if misread(self, input):
+            with torch.autocast("cpu", enabled=False):
+                return self._conv_forward(input.to(weight.dtype), weight, bias)
         if self._lean(input, weight):
             y: Tensor = _LeanConv2d.apply(input, weight, self.stride, self.padding)  # type: ignore[no-untyped-call]
             return y

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from jobs import checkpoint, files, identity, records
+from jobs import attempts, checkpoint, files, identity, records
 from jobs.layout import RunRoot
 from jobs.processes import StopFlag
 from jobs.running import agreement, attack_share, evaluate_cell, partial
 from jobs.running.agreement import Agreement
-from jobs.running.cell_run import CellRun, Job, Stopped
+from jobs.running.cell_run import CellRun, Fenced, Job, Stopped
+from jobs.upkeep import tombstones
 from snnlib import evaluate, models
 from snnlib.attacks import ATTACKS as ATTACKS_BY_NAME
 from snnlib.distributed import World
@@ -142,6 +143,43 @@ def test_an_interrupted_attack_ends_in_the_same_record(
     quiet = attempt(trained(run_root(tmp_path / "quiet")), 1, attack)
     evaluate_cell.evaluate_cell(quiet, DATA)
     assert results(second) == results(quiet)
+
+
+def invalidate(run: CellRun) -> None:
+    tombstones.invalidate(run.job.root, run.order["training_id"], None, {"reason": "wrong data"})
+
+
+def replace_network(run: CellRun) -> None:
+    files.replace(run.cell.training, files.dumps({"model_sha256": "0" * 64}))
+
+
+@pytest.mark.parametrize(
+    ("happen", "why"), [(invalidate, "invalidated"), (replace_network, "replaced")]
+)
+def test_nothing_is_recorded_of_a_network_that_counts_no_more(
+    root: RunRoot, after: Any, happen: Callable[[CellRun], None], why: str
+) -> None:
+    run = attempt(root, 1)
+    after(3, lambda: happen(run))
+    with pytest.raises(Fenced, match=why):
+        evaluate_cell.evaluate_cell(run, DATA)
+    assert records.names(run.cell) == []
+    assert events(run, "recorded") == []
+
+
+def test_attempts_at_one_network_live_side_by_side(root: RunRoot, after: Any) -> None:
+    run = attempt(root, 1)
+    after(3, lambda: attempts.take(run.cell))
+    evaluate_cell.evaluate_cell(run, DATA)
+    assert len(records.names(run.cell)) == 1
+
+
+def test_a_network_that_was_trained_anew_is_recorded(root: RunRoot) -> None:
+    invalidate(attempt(root, 1))
+    trained(root)
+    run = attempt(root, 3)
+    evaluate_cell.evaluate_cell(run, DATA)
+    assert len(records.names(run.cell)) == 1
 
 
 def test_a_signal_is_answered_between_two_steps(

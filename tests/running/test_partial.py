@@ -156,6 +156,25 @@ def test_of_a_batch_that_two_attempts_finished_the_first_counts(tmp_path: Path) 
     assert found.refused == [("a0002.r0.jsonl", "1 outcomes differ from an earlier file's")]
 
 
+def pointed(count: int) -> Part:
+    points = Points(shape=(count, 1), data=bytes(4 * count), predicted=(0,) * count)
+    return replace(row(), points=points)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "shown"),
+    [((row(), pointed(2)), 2), ((pointed(2), row()), 2), ((row(), pointed(1), pointed(3)), 3)],
+)
+def test_the_most_points_count(tmp_path: Path, attempts: Sequence[Part], shown: int) -> None:
+    for number, part in enumerate(attempts, 1):
+        writer = Writer(tmp_path / f"a{number:04d}.r0.jsonl", partial.header(SUBJECT, MADE))
+        writer.add(partial.batch(0, [part], 1.0))
+        writer.save()
+    found = read(tmp_path)
+    assert found.parts[0, LOW].shown == shown
+    assert (found.seconds, found.refused) == (1.0, [])
+
+
 def test_other_radii_and_foreign_files_are_left_alone(tmp_path: Path) -> None:
     write(tmp_path, [0])
     (tmp_path / ".tmp-7").write_text("{")

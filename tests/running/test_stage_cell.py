@@ -11,10 +11,12 @@ from jobs import checkpoint, files, identity
 from jobs.errors import CorruptFile
 from jobs.layout import CellFiles, RunRoot
 from jobs.processes import StopFlag
-from jobs.running.cell_run import CellRun, Job, Stopped
+from jobs.running import evaluate_cell
+from jobs.running.cell_run import CellRun, Fenced, Job, Stopped
 from jobs.running.signature_stage import load_signature
 from jobs.running.stage_cell import compute_stages
 from jobs.running.train_cell import train
+from jobs.upkeep import tombstones
 from snnlib import models, nds
 from snnlib.distributed import World
 from snnlib.errors import SnnlibError
@@ -92,6 +94,24 @@ def trained(root: RunRoot, what: TrainingSpec, seed: int = 0) -> CellFiles:
     folder, sha256 = checkpoint.save_final(cell, seed, model.state_dict(), {})
     files.replace(cell.training, files.dumps({"checkpoint": folder, "model_sha256": sha256}))
     return cell
+
+
+@pytest.mark.parametrize("stage", [MEMBRANE, GradientsStage(samples=20)], ids=lambda s: s.kind)
+def test_nothing_of_an_invalidated_network_is_kept(
+    root: RunRoot, monkeypatch: pytest.MonkeyPatch, stage: Stage
+) -> None:
+    cell, run = trained(root, spec()), attempt(root, spec(), stage)
+    whole = evaluate_cell.trained_network
+
+    def invalidated(*args: Any) -> Any:
+        found = whole(*args)
+        tombstones.invalidate(root, cell.folder.name, None, {"reason": "wrong data"})
+        return found
+
+    monkeypatch.setattr("jobs.running.stage_cell.trained_network", invalidated)
+    with pytest.raises(Fenced, match="was invalidated meanwhile"):
+        compute_stages(run, DATA)
+    assert not cell.stages.exists()
 
 
 def events(run: CellRun, what: str) -> list[dict[str, Any]]:

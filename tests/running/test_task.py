@@ -8,9 +8,11 @@ import pytest
 
 from jobs import attempts, identity, records
 from jobs.dispatch import holds, ledger
+from jobs.errors import EnvironmentFault
+from jobs.expand.blocks import Resources
 from jobs.layout import RunRoot
 from jobs.planning.request import work_order
-from jobs.running import task, undone
+from jobs.running import meeting, task, undone
 from jobs.running.task import TaskRun, obstacle
 from snnlib.spec.stage import NDSStage
 from tests.examples import EPSILONS, cell, finish, record, run_root, submission
@@ -108,13 +110,17 @@ def test_a_canary_releases_the_others_once_its_cell_is_recorded(root: RunRoot) -
     assert holds.in_force(paths) == []
 
 
-def test_other_nodes_of_a_job_obey_a_hold_too(root: RunRoot) -> None:
-    paths = submission(root, [ONE])
+TWO = replace(ONE, resources=Resources(nodes=2))
+
+
+def test_other_nodes_of_a_job_learn_of_a_hold(root: RunRoot) -> None:
+    paths = submission(root, [TWO])
     holds.create(paths, "5 cells failed alike", 1.0)
-    run = TaskRun(paths.folder, 0, {"SLURM_NODEID": "1"})
-    run.run()
-    assert ledger.read(root, 1).skipped == {}
-    assert run.tried == set()
+    other = TaskRun(paths.folder, 0, {"SLURM_NODEID": "1"})
+    for run in (TaskRun(paths.folder, 0, {}), other):
+        run.run()
+    assert ledger.read(root, 1).skipped == {0: "held (hold 1): 5 cells failed alike"}
+    assert other.tried == set()
 
 
 def test_a_packed_task_skips_the_rest_for_a_hold(root: RunRoot) -> None:
@@ -171,10 +177,59 @@ def test_only_own_attempts_are_concluded(root: RunRoot) -> None:
     assert run._own_attempts(ORDER, 1) == [3]
 
 
-def test_another_node_does_not_stumble_over_the_claim_of_node_0(root: RunRoot) -> None:
+def packed(root: RunRoot) -> list[TaskRun]:
+    """Both nodes of a job of two cells, the first of which has failed for good."""
+    cells = [replace(cell(seed), resources=Resources(nodes=2, cells_per_job=2)) for seed in (0, 1)]
+    paths = submission(root, cells)
+    spent = root.cell(cells[0].training_id)
+    number = attempts.claim(spent, {"submission": 1}, b"{}")
+    attempts.end(spent.attempt(number), "failed", "NaN", deterministic=True, signature="NaN")
+    return [TaskRun(paths.folder, 0, {"SLURM_NODEID": node}) for node in "01"]
+
+
+def test_all_nodes_of_a_job_run_the_cell_that_the_first_one_claimed(
+    root: RunRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str | None] = []
+
+    def cancelled(_run: TaskRun, _line: object, env: dict[str, str], _orders: object) -> bool:
+        told.append(env.get("SPIKEGRID_FROM"))
+        return True
+
+    monkeypatch.setattr(TaskRun, "_launch", cancelled)
+    first, other = packed(root)
+    first.run()
+    other.run()
+    second = cell(1).training_id
+    assert (first.tried, other.tried) == ({second}, {second})
+    assert told == [second, None]
+
+
+def test_a_job_of_one_node_writes_no_choice(root: RunRoot) -> None:
     paths = submission(root, [ONE])
-    attempts.claim(root.cell(ONE.training_id), {}, b"{}")
-    assert TaskRun(paths.folder, 0, {"SLURM_NODEID": "1"})._next([ORDER])[0] == ORDER
+    finish(root, ONE)
+    TaskRun(paths.folder, 0, {}).run()
+    assert not paths.choice("1").parent.exists()
+
+
+def test_a_node_waits_for_the_first_one(tmp_path: Path) -> None:
+    path, looks = tmp_path / "choices" / "7-0.json", []
+
+    def look() -> bool:
+        looks.append(path.exists())
+        meeting.choose(path, "abc")
+        return False
+
+    assert meeting.chosen(path, look) == "abc"
+    assert looks == [False]
+
+
+def test_a_node_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meeting, "CHOICE_S", 0.0)
+    with pytest.raises(EnvironmentFault, match="the first node of this job has not said within"):
+        meeting.chosen(tmp_path / "7-0.json", lambda: False)
+    monkeypatch.undo()
+    assert meeting.chosen(tmp_path / "7-0.json", lambda: True) is None
 
 
 def test_a_task_that_was_told_to_end_starts_nothing(root: RunRoot) -> None:

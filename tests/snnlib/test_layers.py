@@ -8,9 +8,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from snnlib import noise
+from snnlib import layers, noise
 from snnlib.errors import SnnlibError
 from snnlib.layers import AveragePool2, Folded, ImageConv2d, KeyedDropout, WindowSum
+from snnlib.models.lean import LeanConv2d
 
 GENERATOR = torch.Generator().manual_seed(0)
 POOL = Path(__file__).parent.parent / "data" / "pool.npz"
@@ -143,3 +144,32 @@ def test_the_convolution_of_an_image_can_be_trained_in_bf16() -> None:
     (grad,) = torch.autograd.grad(y.float().sum(), x)
     assert grad.shape == x.shape
     assert grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "padding", "misread"),
+    [(1, 3, 2, 1, True), (1, 5, 1, 2, True), (2, 2, 3, 1, True), (8, 3, 2, 1, False),
+     (1, 1, 2, 0, False), (3, 3, 1, 1, False), (224, 7, 2, 3, False)],
+)  # fmt: skip
+def test_kernels_of_which_a_part_meets_padding_only(
+    *, size: int, kernel: int, stride: int, padding: int, misread: bool
+) -> None:
+    conv, x = ImageConv2d(2, 3, kernel, stride, padding), torch.rand(1, 2, size, size)
+    assert not layers.misread(conv, x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert layers.misread(conv, x) == misread
+
+
+@pytest.mark.parametrize("kind", [ImageConv2d, LeanConv2d])
+def test_bf16_leaves_such_a_kernel_its_gradient(kind: type[torch.nn.Conv2d]) -> None:
+    """PyTorch's own differs from run to run here, by what happens to lie in memory."""
+    torch.manual_seed(0)
+    conv, x = kind(128, 256, 3, 2, 1, bias=False), torch.rand(3, 128, 1, 1)
+    junk = torch.full_like(conv.weight, 7.0).bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = conv(x.bfloat16())
+    del junk
+    (found,) = torch.autograd.grad(y.sin().sum(), conv.weight)
+    exact = functional.conv2d(x.bfloat16().float(), conv.weight, None, 2, 1).sin().sum()
+    (wanted,) = torch.autograd.grad(exact, conv.weight)
+    assert torch.allclose(found, wanted, atol=1e-5)

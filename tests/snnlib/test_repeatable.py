@@ -32,5 +32,24 @@ def test_promise(device: str, *, changed: bool, expected: str) -> None:
     assert repeatable.promise(torch.device(device), world_size_changed=changed) == expected
 
 
+@pytest.mark.parametrize("count", [1, 2, 5, 8, 1000])
+@pytest.mark.parametrize("dim", [0, 1])
+def test_prefix_sums_are_those_of_cumsum(count: int, dim: int) -> None:
+    shape = [3, 3]
+    shape[dim] = count
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(repeatable.prefix_sums(values, dim), values.cumsum(dim))
+    exact = values.double().cumsum(dim)
+    assert torch.allclose(repeatable.doubled_sums(values, dim).double(), exact, atol=1e-4)
+    whole = values.mul(100).round()  # whole numbers are added without rounding
+    assert torch.equal(repeatable.doubled_sums(whole, dim), whole.cumsum(dim))
+
+
+def test_no_other_device_is_asked_for_a_cumsum(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.Tensor, "cumsum", None)
+    found = repeatable.prefix_sums(torch.empty(3, 7, device="meta"), 1)
+    assert (found.shape, found.device.type) == ((3, 7), "meta")
+
+
 def test_versions_name_what_results_rest_on() -> None:
     assert {"python", "torch", "spikingjelly", "numpy"} <= repeatable.versions().keys()
