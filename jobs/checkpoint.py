@@ -1,14 +1,15 @@
 """Training state to disk and back: whole, hashed, the last two and the best network.
 
 A checkpoint is a folder that gets its name when it is complete. COMPLETE inside names the SHA-256
-of every file, since neither torch.load nor safetensors notices a flipped bit. Only safetensors
-and weights-only loading are used, so a checkpoint cannot run code.
+of every file and of what it says itself, since neither torch.load nor safetensors notices a flipped
+bit. Only safetensors and weights-only loading are used, so a checkpoint cannot run code.
 """
 
+import contextlib
 import glob
+import hashlib
 import json
 import os
-import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +26,7 @@ from torch import Tensor
 from jobs import files, identity
 from jobs.dispatch import site
 from jobs.errors import CorruptFile, UsageError
-from jobs.layout import CellFiles, RunRoot
+from jobs.layout import SAVED_STEP, CellFiles, RunRoot
 from jobs.planning import finding
 from snnlib import models
 from snnlib.classifier import SpikingClassifier
@@ -35,7 +36,8 @@ Weights = dict[str, Tensor]
 
 KEEP = 2
 FINAL = "final"
-_STEP = re.compile(r"step-(\d{8,})\.a(\d{4,})")
+_ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+"""What says that a file is not there, not that it could not be read this time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,7 @@ class State:
         step: optimiser steps behind it.
         world_size: ranks that train it.
         codes: hashes of all code that trained it.
+        machines: each kind of machine that trained it, as far as is known.
         model: weights at `step`.
         best: weights of the best epoch so far; None if no epoch has ended.
         rest: all else that continuing exactly needs, tensors and plain values.
@@ -57,6 +60,7 @@ class State:
     model: Weights
     best: Weights | None
     rest: dict[str, Any]
+    machines: tuple[dict[str, Any], ...] = ()
 
 
 def save(cell: CellFiles, attempt: int, state: State) -> Path:
@@ -71,8 +75,14 @@ def save(cell: CellFiles, attempt: int, state: State) -> Path:
     if (best := state.best) is not None:
         parts["best.safetensors"] = lambda path: _save_weights(best, path)
     parts["state.pt"] = lambda path: torch.save(state.rest, path)
-    target = cell.checkpoint(state.step, attempt)
-    about = {"step": state.step, "world_size": state.world_size, "codes": list(state.codes)}
+    before = [again for *key, again, _ in _steps(cell) if key == [attempt, state.step]]
+    target = cell.checkpoint(state.step, attempt, max(before) + 1 if before else 0)
+    about = {
+        "step": state.step,
+        "world_size": state.world_size,
+        "codes": list(state.codes),
+        "machines": list(state.machines),
+    }
     _publish(target, parts, about)
     for folder in list(_folders(cell))[KEEP:]:
         _delete(folder)
@@ -96,14 +106,20 @@ def save_final(
 def newest(cell: CellFiles, refused: Callable[[Path, str], None]) -> tuple[Path, State] | None:
     """The newest checkpoint that is whole and its folder, or None.
 
+    Only what is damaged for good is passed over. What cannot be read this time may be whole, and
+    a training that went on from an older one, or from nothing, would delete it in the end.
+
     Args:
         cell: the training.
         refused: told of each checkpoint that is not, with the reason.
+
+    Raises:
+        OSError: if one cannot be read at the moment.
     """
     for folder in _folders(cell):
         try:
             return folder, _load(folder)
-        except (OSError, ValueError, KeyError, CorruptFile, RuntimeError) as error:
+        except (*_ABSENT, CorruptFile) as error:
             refused(folder, str(error))
     return None
 
@@ -237,8 +253,11 @@ def _publish(
             hashes = {name: one.result() for name, one in hashing.items()}
             for one in syncing:
                 one.result()
-        files.replace(building / "COMPLETE", files.dumps({"files": hashes, **about}))
-        files.publish(building, target)
+        whole = {"files": hashes, **about}
+        complete = files.dumps({**whole, "sha256": _digest(whole)})
+        files.replace(building / "COMPLETE", complete)
+        if not files.publish(building, target) and (target / "COMPLETE").read_bytes() != complete:
+            raise FileExistsError("something else has this name")
     except (OSError, RuntimeError, SafetensorError) as error:
         # torch.save reports a full disk as a RuntimeError
         raise OSError(f"{target}: cannot save ({error}); older checkpoints are intact") from error
@@ -255,20 +274,28 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _folders(cell: CellFiles) -> Iterator[Path]:
-    """Folders of steps, newest first."""
+def _steps(cell: CellFiles) -> list[tuple[int, int, int, str]]:
+    """Attempt, step, number among equals and name of each saved step."""
     try:
         names = os.listdir(cell.checkpoints)
     except FileNotFoundError:
-        return
+        return []
+    return [
+        (int(match[2]), int(match[1]), int(match[3] or 0), name)
+        for name in names
+        if (match := SAVED_STEP.fullmatch(name))
+    ]
+
+
+def _folders(cell: CellFiles) -> Iterator[Path]:
+    """Folders of steps, newest first."""
     # the attempt first: a younger one went on from the newest checkpoint that was whole
-    found = [(int(m[2]), int(m[1]), name) for name in names if (m := _STEP.fullmatch(name))]
-    for _, _, name in sorted(found, reverse=True):
+    for *_, name in sorted(_steps(cell), reverse=True):
         yield cell.checkpoints / name
 
 
 def _load(folder: Path) -> State:
-    about = json.loads((folder / "COMPLETE").read_bytes())
+    about = _about(folder / "COMPLETE")
     for name, digest in about["files"].items():
         if files.sha256(folder / name) != digest:
             raise CorruptFile(f"{folder / name}: content does not match its hash")
@@ -277,14 +304,44 @@ def _load(folder: Path) -> State:
         step=about["step"],
         world_size=about["world_size"],
         codes=tuple(about["codes"]),
+        machines=tuple(about.get("machines", ())),
         model=load_file(folder / "model.safetensors"),
         best=load_file(best) if best.name in about["files"] else None,
-        rest=torch.load(folder / "state.pt", weights_only=True),
+        # `Training.load` moves all of it to where the network is
+        rest=torch.load(folder / "state.pt", weights_only=True, map_location="cpu"),
     )
+
+
+def _about(path: Path) -> dict[str, Any]:
+    """What COMPLETE says, verified by its own hash unless it is from before there was one.
+
+    Raises:
+        CorruptFile: if it is altered.
+    """
+    about = files.parsed(path, path.read_bytes())
+    match about:
+        case {
+            "files": {"model.safetensors": str(), "state.pt": str()},
+            "step": int(),
+            "world_size": int(),
+            "codes": [*codes],
+        } if all(isinstance(code, str) for code in codes):
+            rest = {name: value for name, value in about.items() if name != "sha256"}
+            if about.get("sha256", _digest(rest)) == _digest(rest):
+                return rest
+            raise CorruptFile(f"{path}: content does not match its hash")
+        case _:
+            raise CorruptFile(f"{path}: not what a checkpoint says of itself")
+
+
+def _digest(about: Mapping[str, Any]) -> str:
+    """SHA-256 of what COMPLETE says besides."""
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
 def _delete(folder: Path) -> None:
     """Take a checkpoint's name first, so that no reader meets half of one."""
     doomed = folder.parent / f"{files.TEMPORARY}{secrets.token_hex(6)}"
-    if files.publish(folder, doomed):
-        shutil.rmtree(doomed, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):  # another attempt was faster
+        if files.publish(folder, doomed):
+            shutil.rmtree(doomed, ignore_errors=True)

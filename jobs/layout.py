@@ -1,5 +1,6 @@
 """Where things lie under a run root: path arithmetic, nothing else."""
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,6 +9,8 @@ FORMAT = 1
 """Version of this layout, written to format.json."""
 EXAMPLES = ".examples.safetensors"
 """End of the name of a record's adversarial examples, in place of its ".json"."""
+SAVED_STEP = re.compile(r"step-(\d{8,})\.a(\d{4,})(?:\.(\d+))?")
+"""Name of a saved step: optimiser step, attempt, how often that had saved there before."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class CellFiles:
 
     @property
     def checkpoints(self) -> Path:
-        """One folder for each saved step, named step-SSSSSSSS.aAAAA."""
+        """One folder for each saved step, named step-SSSSSSSS.aAAAA[.N] (`SAVED_STEP`)."""
         return self.folder / "checkpoints"
 
     @cached_property
@@ -63,9 +66,16 @@ class CellFiles:
         """Files of one attempt, from 1."""
         return AttemptFiles(self.attempts / f"{number:04d}")
 
-    def checkpoint(self, step: int, attempt: int) -> Path:
-        """Folder of the checkpoint that an attempt saved after a step."""
-        return self.checkpoints / f"step-{step:08d}.a{attempt:04d}"
+    def checkpoint(self, step: int, attempt: int, again: int = 0) -> Path:
+        """Folder of the checkpoint that an attempt saved after a step.
+
+        Args:
+            step: optimiser steps behind it.
+            attempt: number of the attempt.
+            again: how often it had saved at this step before, as around a validation.
+        """
+        name = f"step-{step:08d}.a{attempt:04d}"
+        return self.checkpoints / (f"{name}.{again}" if again else name)
 
     def examples(self, record: str) -> Path:
         """Adversarial examples of a record of this name, where some were asked for; write-once."""

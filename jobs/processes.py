@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR2)
+"""Signals that torchrun hands on; a terminal that closes sends one to the ranks themselves."""
 _PR_SET_PDEATHSIG = 1
 _START_TIME = 19
 """Position of `starttime` in /proc/PID/stat after the command name (proc(5), field 22)."""
@@ -85,7 +87,7 @@ class StopFlag:
 
     def __init__(self) -> None:
         self.up = False
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+        for number in STOPPING:
             signal.signal(number, self._raise)
 
     def _raise(self, signum: int, frame: object) -> None:

@@ -57,19 +57,19 @@ def doubled_sums(values: Tensor, dim: int) -> Tensor:
     return values
 
 
-def promise(device: torch.device, *, world_size_changed: bool = False) -> Promise:
+def promise(device: torch.device, *, machines: int = 1) -> Promise:
     """How equal a repetition would be.
 
     Args:
         device: where it was computed.
-        world_size_changed: whether a resume went on with another number of processes.
+        machines: on how many kinds of device, numbers of threads and sets of versions.
 
     Returns:
         `bitwise` on a CPU of one kind with equal threads and versions, `deterministic` on a GPU
-        (equal bits on the same kind of GPU and versions only), `statistical` where sums were taken
-        in another order midway.
+        (equal bits on the same kind of GPU and versions only), `statistical` where a resume went
+        on with another kind, so that sums were taken in another order midway.
     """
-    if world_size_changed:
+    if machines > 1:
         return "statistical"
     return "bitwise" if device.type == "cpu" else "deterministic"
 

@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -78,6 +78,16 @@ class _Progress:
     seconds: float = 0.0
     best_epoch: int = 0
     best_correct: int = -1
+
+
+class Piece(Protocol):
+    """A validation of all processes, each at its own speed."""
+
+    def look(self) -> object:
+        """Called before each pass; what it raises ends the validation of this process."""
+
+    def end_together(self) -> object:
+        """Wait until every process has done its part; what it raises ends the validation."""
 
 
 class _Objective(nn.Module):
@@ -283,16 +293,21 @@ class Training:
     def _lr(self, step: int) -> float:
         return learning_rate(self.spec.regime, step, self.steps_per_epoch)
 
-    def finish_epoch(self) -> EpochMetrics:
+    def finish_epoch(self, piece: Piece | None = None) -> EpochMetrics:
         """Validate, and begin the next epoch.
 
         `is_best` tells afterwards whether this network is the one to keep: by `select`, the last
         or the best on the validation split (or on what stands in its place), the earliest of equals.
+
+        Args:
+            piece: by which processes wait for each other, or leave the validation together; the
+                training is then as it was before. None to meet in a collective at once, which may
+                give up on a process that is slow.
         """
         assert self.epoch_complete, "the epoch has steps left"
         began = time.perf_counter()
         progress = self._progress
-        correct, rates = self._validated()
+        correct, rates = self._validated(piece)
         progress.epoch += 1
         self.is_best = self.spec.regime.select == "last" or correct > progress.best_correct
         if self.is_best:
@@ -311,7 +326,7 @@ class Training:
         progress.correct = progress.samples = 0
         return metrics
 
-    def _validated(self) -> tuple[int, dict[str, float]]:
+    def _validated(self, piece: Piece | None = None) -> tuple[int, dict[str, float]]:
         """Validation samples correct, and firing rates on the clean ones, over all processes."""
         if not len(self._validation):
             return 0, {}
@@ -327,6 +342,7 @@ class Training:
                     (epsilon,),
                     self._validation.batch(chosen, VALIDATION_BATCH),
                     seed=self.spec.seed,
+                    before_pass=None if piece is None else piece.look,
                 )
                 for chosen in own
             )
@@ -336,6 +352,8 @@ class Training:
             correct = withstood(Clean(), Fraction(0))
         if regime.adversary is not None and regime.select != "best_test":
             correct = withstood(regime.adversary.attack, regime.adversary.epsilon)
+        if piece is not None:
+            piece.end_together()
         flat = torch.cat([torch.tensor([float(correct)]).double(), *counts.values()])
         sums = distributed.total(self.world, flat).tolist()
         rates = {

@@ -1,10 +1,35 @@
-"""A pid alone names nobody."""
+"""A pid alone names nobody; and each signal that is handed on stops."""
 
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 
+import pytest
+
 from jobs import processes
+from jobs.planning import request
+
+SIGNALS = request.SIGNALS.split(",")
+
+
+@pytest.fixture
+def flag() -> Iterator[processes.StopFlag]:
+    before = {name: signal.getsignal(signal.Signals[name]) for name in SIGNALS}
+    yield processes.StopFlag()
+    for name, handler in before.items():
+        signal.signal(signal.Signals[name], handler)
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_every_signal_that_torchrun_hands_on_asks_to_stop(
+    flag: processes.StopFlag, name: str
+) -> None:
+    # a handler that is not ours would end the tests
+    assert callable(signal.getsignal(signal.Signals[name]))
+    signal.raise_signal(signal.Signals[name])
+    assert flag.up
 
 
 def test_this_process_is_alive() -> None:

@@ -1,7 +1,6 @@
 """What the disk holds of each training: its progress, as far as the index does not know it."""
 
 import os
-import re
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
 from functools import cache, partial
@@ -12,7 +11,7 @@ from jobs.attempts import Attempt
 from jobs.errors import CorruptFile
 from jobs.expand.cell import Cell
 from jobs.forked import spread
-from jobs.layout import CellFiles, RunRoot
+from jobs.layout import SAVED_STEP, CellFiles, RunRoot
 from jobs.planning.index import TICK_NS, Entry, Index, row_keys, rows_text
 from jobs.planning.plan import Progress
 from jobs.upkeep import tombstones
@@ -23,8 +22,6 @@ SHARE = 250
 
 _Unknown = tuple[str, str, Entry, str]
 """Folder and id of a training, what the index says of it, marks of what was moved away."""
-
-_STEP = re.compile(r"step-(\d{8,})\.a\d{4,}")
 
 
 def progress(
@@ -236,4 +233,6 @@ def _step(cell: CellFiles) -> int:
         names = os.listdir(cell.checkpoints)
     except FileNotFoundError:
         return 0
-    return max((int(match[1]) for name in names if (match := _STEP.fullmatch(name))), default=0)
+    return max(
+        (int(match[1]) for name in names if (match := SAVED_STEP.fullmatch(name))), default=0
+    )

@@ -18,6 +18,7 @@ from snnlib.distributed import World
 LOOK_S = 0.5
 """Seconds between two looks at the store at least."""
 POLL_S = 0.1
+"""Seconds between two looks of a rank that waits at most; the first ones follow at once."""
 SILENT_S = 600.0
 """Seconds after which ranks that do not look any more are given up; they look at each pass of a
 network, which takes seconds."""
@@ -66,7 +67,7 @@ class Agreement:
         """Units that all ranks have done so far, after adding some."""
         return self._add("units", more)
 
-    def end_together(self, meanwhile: Callable[[], object]) -> None:
+    def end_together(self, meanwhile: Callable[[], object] = lambda: None) -> None:
         """Wait until every rank has done its part.
 
         Args:
@@ -78,7 +79,7 @@ class Agreement:
         """
         if self._add("finished", 1) == self._world.size:
             self._decide("done")
-        looks, moved = -1, time.monotonic()
+        looks, moved, pause = -1, time.monotonic(), POLL_S / 64
         while (verdict := self._verdict()) is None:
             self._answer_signal()
             self._refuse_the_dead()
@@ -91,7 +92,8 @@ class Agreement:
                     f"have done nothing for {SILENT_S:.0f} s; see the logs of each rank and node"
                 )
             meanwhile()
-            time.sleep(POLL_S)
+            time.sleep(pause)
+            pause = min(2 * pause, POLL_S)
         if verdict == "stop":
             raise Stopped
 

@@ -1,17 +1,20 @@
 """Train the network of a cell, from its newest checkpoint to its end."""
 
+import math
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jobs import checkpoint, files
 from jobs.checkpoint import State, Weights
 from jobs.errors import UsageError
+from jobs.running.agreement import Agreement
 from jobs.running.cell_run import CellRun, Stopped
 from jobs.running.signature_stage import load_signature
 from jobs.running.sinks import opened
-from snnlib import distributed
+from snnlib import distributed, repeatable
 from snnlib.datasets import Data
 from snnlib.train import EpochMetrics, Training
 
@@ -19,6 +22,23 @@ SAVE_SHARE = 20
 """A save may cost one part in this many of the time since the last one."""
 SAVE_S = 2.0
 """Seconds between two saves at least."""
+
+
+@dataclass
+class _Past:
+    """What a training carries along besides the network, over all its attempts.
+
+    Attributes:
+        best: weights of the best epoch so far; None before the first.
+        codes: hashes of all code that trained it.
+        machines: each kind of machine that trained it (`_machine`).
+        history: metrics of its epochs.
+    """
+
+    best: Weights | None
+    codes: tuple[str, ...]
+    machines: tuple[dict[str, Any], ...]
+    history: list[dict[str, Any]]
 
 
 def train(run: CellRun, data: Data) -> None:
@@ -29,37 +49,86 @@ def train(run: CellRun, data: Data) -> None:
         Fenced: a younger attempt has taken over.
         UsageError: the checkpoint needs another number of processes.
         NotFinite: the loss is no number.
+        EnvironmentFault: a rank has died.
     """
     world = run.job.world
     training = Training(run.spec, data, world=world, start=_start_weights(run), nds=_signature(run))
-    best, codes, history = _resume(run, training)
-    speed = _Speed()
-    saved, cost = time.monotonic(), 0.0
-    with opened(run, history) as sinks:
+    past = _resume(run, training)
+    speed, saves = _Speed(), _Saves(run, training, past)
+    with opened(run, past.history) as sinks:
         while not training.done:
             if training.epoch_complete:
-                metrics = training.finish_epoch()
+                metrics = saves.validated()
                 if training.is_best or run.spec.regime.select == "last":
-                    best = checkpoint.copied(training.module.state_dict())
-                history.append(_log_epoch(run, metrics, speed.take()))
-                sinks.epoch(history[-1])
+                    past.best = checkpoint.copied(training.module.state_dict())
+                past.history.append(_log_epoch(run, metrics, speed.take()))
+                sinks.epoch(past.history[-1])
                 run.guard()
             else:
                 speed.advance(training)
                 run.step = training.step
-            due = run.leads and time.monotonic() - saved > max(SAVE_S, SAVE_SHARE * cost)
-            stopping, due = distributed.any_of(world, run.job.stop.up, due)
+            stopping, due = distributed.any_of(world, run.job.stop.up, run.leads and saves.due())
             if stopping or due:
-                before = time.monotonic()
-                _save(run, training, best, codes, history)
-                saved, cost = time.monotonic(), time.monotonic() - before
+                saves.save()
             if stopping:
                 raise Stopped
-        assert best is not None
         if run.leads:
-            _finish(run, training.step, best, codes, history)
+            _finish(run, training.step, past)
         run.advanced = True
     distributed.barrier(world)
+
+
+class _Saves:
+    """When this attempt saves.
+
+    Seldom enough not to slow the training down, but before a validation that lasts: a rank that is
+    in one when the machine goes would else lose the steps since the last save too.
+    """
+
+    def __init__(self, run: CellRun, training: Training, past: _Past) -> None:
+        self._run, self._training, self._past = run, training, past
+        self._saved_s, self._cost_s = time.monotonic(), 0.0
+        self._state = self._reached()
+        attacked = run.spec.regime.adversary is not None
+        self._validation_s = math.inf if attacked else 0.0  # until the first one has been timed
+
+    def _reached(self) -> tuple[int, int]:
+        return self._training.step, self._training.epoch
+
+    def due(self) -> bool:
+        """Whether a save would be late after what comes next."""
+        lasts = self._validation_s if self._training.epoch_complete else 0.0
+        since = time.monotonic() - self._saved_s
+        return since + lasts > max(SAVE_S, SAVE_SHARE * self._cost_s)
+
+    def validated(self) -> EpochMetrics:
+        """Finish the epoch.
+
+        Raises:
+            Stopped: on all ranks; the training is saved as it was before.
+            EnvironmentFault: a rank has died.
+        """
+        began = time.monotonic()
+        try:
+            metrics = self._training.finish_epoch(Agreement.of(self._run.job))
+        except Stopped:
+            self.save()
+            raise
+        self._validation_s = time.monotonic() - began
+        return metrics
+
+    def save(self) -> None:
+        """Save where the training is, unless that was done already.
+
+        Raises:
+            Fenced: a younger attempt has taken over.
+        """
+        if self._state == self._reached():
+            return
+        began = time.monotonic()
+        _save(self._run, self._training, self._past)
+        self._state = self._reached()
+        self._saved_s, self._cost_s = time.monotonic(), time.monotonic() - began
 
 
 class _Speed:
@@ -106,11 +175,9 @@ def _signature(run: CellRun) -> Weights | float | None:
     return checkpoint.load_own(Path(run.order["files"][name]), name)
 
 
-def _resume(
-    run: CellRun, training: Training
-) -> tuple[Weights | None, tuple[str, ...], list[dict[str, Any]]]:
+def _resume(run: CellRun, training: Training) -> _Past:
     """Go on from the newest whole checkpoint: best weights, all codes and metrics so far."""
-    code = os.environ["SPIKEGRID_CODE"]
+    code, machine = os.environ["SPIKEGRID_CODE"], _machine(run)
     found = None
     if run.leads:
         found = checkpoint.newest(
@@ -118,7 +185,7 @@ def _resume(
         )
     found = distributed.broadcast_object(run.job.world, found)
     if found is None:
-        return None, (code,), []
+        return _Past(best=None, codes=(code,), machines=(machine,), history=[])
     folder, state = found
     if state.world_size != run.job.world.size:
         raise UsageError(
@@ -130,16 +197,22 @@ def _resume(
     run.resumed_from = folder.name
     run.event("resumed", checkpoint=folder.name, step=state.step)
     run.say(f"go on from step {state.step:,} ({folder.name})")
-    return state.best, tuple(dict.fromkeys((*state.codes, code))), history
+    others = tuple(one for one in state.machines if one != machine)
+    return _Past(
+        best=state.best,
+        codes=tuple(dict.fromkeys((*state.codes, code))),
+        machines=(*others, machine),
+        history=history,
+    )
 
 
-def _save(
-    run: CellRun,
-    training: Training,
-    best: Weights | None,
-    codes: tuple[str, ...],
-    history: list[dict[str, Any]],
-) -> None:
+def _machine(run: CellRun) -> dict[str, Any]:
+    """What the bits of a training rest on besides its specification and world size."""
+    measured = run.measured()
+    return {key: measured[key] for key in ("device", "threads", "versions")}
+
+
+def _save(run: CellRun, training: Training, past: _Past) -> None:
     """Save where the training is, unless a younger attempt has taken over."""
     run.guard()
     rest = training.state()
@@ -148,10 +221,11 @@ def _save(
         state = State(
             step=training.step,
             world_size=run.job.world.size,
-            codes=codes,
+            codes=past.codes,
+            machines=past.machines,
             model=model,
-            best=best,
-            rest={**rest, "history": history},
+            best=past.best,
+            rest={**rest, "history": past.history},
         )
         checkpoint.save(run.cell, run.number, state)
         run.event("saved", step=training.step)
@@ -174,17 +248,13 @@ def _log_epoch(run: CellRun, metrics: EpochMetrics, images_per_s: float) -> dict
     return line
 
 
-def _finish(
-    run: CellRun,
-    steps: int,
-    best: Weights,
-    codes: tuple[str, ...],
-    history: list[dict[str, Any]],
-) -> None:
+def _finish(run: CellRun, steps: int, past: _Past) -> None:
     """Write the trained network, then say that it stands; of two attempts one counts."""
-    about = {"step": steps, "world_size": run.job.world.size, "codes": list(codes)}
-    folder, sha256 = checkpoint.save_final(run.cell, run.number, best, about)
-    chosen = _chosen(run, history)
+    assert past.best is not None, "an epoch has ended"
+    about = {"step": steps, "world_size": run.job.world.size, "codes": list(past.codes)}
+    folder, sha256 = checkpoint.save_final(run.cell, run.number, past.best, about)
+    chosen = _chosen(run, past.history)
+    promise = repeatable.promise(run.job.world.device, machines=len(past.machines))
     summary = {
         "schema_version": 1,
         "training_id": run.order["training_id"],
@@ -196,8 +266,8 @@ def _finish(
         "best_epoch": chosen["epoch"],
         "validation_correct": chosen["validation_correct"],
         "validation_total": chosen["validation_total"],
-        "history": history,
-        "measured": run.measured(codes=list(codes)),
+        "history": past.history,
+        "measured": run.measured(codes=list(past.codes), promise=promise),
     }
     if not files.create(run.cell.training, files.dumps(summary)):
         run.event("twin", why="another attempt finished this training first")

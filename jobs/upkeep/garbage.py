@@ -19,7 +19,7 @@ from typing import Any, Literal
 from jobs import files, processes, records
 from jobs.dispatch import ledger
 from jobs.errors import EnvironmentFault
-from jobs.layout import EXAMPLES, CellFiles, RunRoot
+from jobs.layout import EXAMPLES, SAVED_STEP, CellFiles, RunRoot
 from jobs.running import partial
 from jobs.upkeep import tombstones
 
@@ -38,7 +38,7 @@ TITLES: dict[Kind, str] = {
 OLD_S = 86_400.0
 """Seconds for which nothing that somebody may still write or want is touched."""
 
-_STEP = re.compile(r"(step-\d{8,}|final)\.a\d{4,}")
+_STEP = re.compile(rf"{SAVED_STEP.pattern}|final\.a\d{{4,}}")
 _PARTIAL = re.compile(r"([0-9a-f]{16})\.partial")
 _SNAPSHOT = re.compile(r"[0-9a-f]{16}")
 _OWN_PID = re.compile(re.escape(files.TEMPORARY) + r"(\d+)-[0-9a-f]+")

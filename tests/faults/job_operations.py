@@ -112,7 +112,7 @@ def _save(root: RunRoot) -> None:
 
 def _resumable(root: RunRoot) -> Any:
     found = checkpoint.newest(one(root), lambda path, why: None)
-    return found and (found[0].name, found[1].step, found[1].model["w"].tolist())
+    return found and (found[1].step, found[1].model["w"].tolist(), found[1].rest)
 
 
 def _final(root: RunRoot) -> None:

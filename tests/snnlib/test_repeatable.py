@@ -20,16 +20,16 @@ def test_pin_resets_every_global_generator() -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "changed", "expected"),
+    ("device", "machines", "expected"),
     [
-        ("cpu", False, "bitwise"),
-        ("cuda", False, "deterministic"),
-        ("cpu", True, "statistical"),
-        ("cuda", True, "statistical"),
+        ("cpu", 1, "bitwise"),
+        ("cuda", 1, "deterministic"),
+        ("cpu", 2, "statistical"),
+        ("cuda", 2, "statistical"),
     ],
 )
-def test_promise(device: str, *, changed: bool, expected: str) -> None:
-    assert repeatable.promise(torch.device(device), world_size_changed=changed) == expected
+def test_promise(device: str, machines: int, expected: str) -> None:
+    assert repeatable.promise(torch.device(device), machines=machines) == expected
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 8, 1000])

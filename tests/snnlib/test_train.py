@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from snnlib import repeatable
+from snnlib import distributed, repeatable
 from snnlib.distributed import World
 from snnlib.errors import NotFinite
 from snnlib.evaluate import attack_batch
@@ -156,7 +156,7 @@ def test_selection_keeps_the_earliest_of_equals(
     monkeypatch: pytest.MonkeyPatch, select: Any, kept: list[int]
 ) -> None:
     scores = iter([50, 50, 60])
-    monkeypatch.setattr(Training, "_validated", lambda _: (next(scores), {}))
+    monkeypatch.setattr(Training, "_validated", lambda *_: (next(scores), {}))
     one = training(CleanRegime(epochs=3, batch_size=100, select=select))
     found = []
     while not one.done:
@@ -183,15 +183,67 @@ def test_every_attacking_regime_selects_under_its_attack(
 ) -> None:
     one, seen = training(REGIMES[name]), set()
 
-    def watch(module: Any, attack: Any, epsilons: Any, batch: Any, *, seed: int) -> Any:
+    def watch(module: Any, attack: Any, epsilons: Any, batch: Any, **how: Any) -> Any:
         seen.add((attack.name, epsilons))
-        return attack_batch(module, attack, epsilons, batch, seed=seed)
+        return attack_batch(module, attack, epsilons, batch, **how)
 
     monkeypatch.setattr("snnlib.train.attack_batch", watch)
     one._validated()
     adversary = REGIMES[name].adversary
     assert adversary is not None
     assert seen == {("clean", (0,)), (adversary.attack.name, (EPSILON,))}
+
+
+class Told(Exception):
+    """To leave a validation."""
+
+
+class Piece:
+    """Counts its looks, and leaves at one of them."""
+
+    def __init__(self, leave: int = 0) -> None:
+        self.looks, self.ends, self._leave = 0, 0, leave
+
+    def look(self) -> None:
+        self.looks += 1
+        if self.looks == self._leave:
+            raise Told
+
+    def end_together(self) -> None:
+        self.ends += 1
+
+
+def at_the_end_of_an_epoch(name: str) -> Training:
+    one = training(REGIMES[name])
+    while not one.epoch_complete:
+        one.advance()
+    return one
+
+
+@pytest.mark.parametrize("leave", [1, 2, 5])
+def test_a_validation_that_is_left_changes_nothing(leave: int) -> None:
+    wanted = at_the_end_of_an_epoch("adversarial").finish_epoch()
+    one = at_the_end_of_an_epoch("adversarial")
+    before = networks.state_hash(one.module)
+    with pytest.raises(Told):
+        one.finish_epoch(Piece(leave))
+    assert (one.epoch, one.epoch_complete, networks.state_hash(one.module)) == (0, True, before)
+    assert _result(one.finish_epoch()) == _result(wanted)
+
+
+def test_processes_end_a_validation_together_before_they_add_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one, piece, ends = at_the_end_of_an_epoch("adversarial"), Piece(), []
+
+    def total(world: World, values: torch.Tensor) -> torch.Tensor:
+        ends.append(piece.ends)
+        return values
+
+    monkeypatch.setattr(distributed, "total", total)
+    one.finish_epoch(piece)
+    assert ends == [1]
+    assert piece.looks > 4  # two batches: a clean pass of each, and those of the attack
 
 
 def test_best_test_selects_on_clean_test_images() -> None:

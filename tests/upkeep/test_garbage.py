@@ -56,6 +56,12 @@ def test_the_final_network_alone_stays(root: RunRoot) -> None:
     assert len(found(root).networks) == 1
 
 
+def test_a_step_that_was_saved_twice_is_known_by_both_names(root: RunRoot) -> None:
+    again = root.cell(ONE.training_id).checkpoint(12, 1, again=1)
+    write(again / "model.safetensors")
+    assert set(names(root, "checkpoints")) == {"step-00000012.a0001", "step-00000012.a0001.1"}
+
+
 def test_nothing_of_a_live_cell_is_offered(root: RunRoot) -> None:
     write(root.cell(ONE.training_id).checkpoints / ".tmp-0a" / "model.safetensors")
     write(root.cache / "index.jsonl")
