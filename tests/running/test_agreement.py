@@ -10,18 +10,12 @@ from torch.distributed import HashStore  # type: ignore[attr-defined]
 
 from jobs import processes
 from jobs.errors import EnvironmentFault
-from jobs.processes import Process, StopFlag
+from jobs.processes import Process
 from jobs.running import agreement
 from jobs.running.agreement import Agreement
 from jobs.running.cell_run import Stopped
 from snnlib.distributed import World
-
-
-class Flag(StopFlag):
-    """A flag that no signal raises."""
-
-    def __init__(self) -> None:
-        self.up = False
+from tests.running.alone import Flag
 
 
 class Ranks:

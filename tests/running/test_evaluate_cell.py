@@ -10,14 +10,12 @@ import pytest
 
 from jobs import attempts, checkpoint, files, identity, records
 from jobs.layout import RunRoot
-from jobs.processes import StopFlag
 from jobs.running import agreement, attack_share, evaluate_cell, partial
 from jobs.running.agreement import Agreement
-from jobs.running.cell_run import CellRun, Fenced, Job, Stopped
+from jobs.running.cell_run import CellRun, Fenced, Stopped
 from jobs.upkeep import tombstones
 from snnlib import evaluate, models
 from snnlib.attacks import ATTACKS as ATTACKS_BY_NAME
-from snnlib.distributed import World
 from snnlib.errors import GuardBroken, NotFinite
 from snnlib.spec.attack import BIM, FGSM, PGD, RFGSM, AnyAttack, Attack, Clean
 from snnlib.spec.data import Dataset, Evaluation
@@ -25,6 +23,7 @@ from snnlib.spec.model import Small
 from snnlib.spec.neuron import LIF
 from snnlib.spec.training import CleanRegime, TrainingSpec
 from tests.examples import run_root
+from tests.running import alone
 from tests.snnlib import ddp_rank
 
 DATA = ddp_rank.few_digits(100)
@@ -37,13 +36,6 @@ EVALUATION = Evaluation(samples=20, batch=6)
 RADII = (Fraction(16, 255), Fraction(48, 255))
 STEPS = PGD(steps=3, restarts=2)
 ATTACKS: list[Attack] = [FGSM(), RFGSM(), BIM(steps=2), STEPS]
-
-
-class Flag(StopFlag):
-    """A flag that no signal raises."""
-
-    def __init__(self) -> None:
-        self.up = False
 
 
 @pytest.fixture
@@ -74,18 +66,7 @@ def attempt(
         "attack": identity.plain(attack),
         "epsilons": [f"{radius.numerator}/{radius.denominator}" for radius in RADII],
     }
-    order = {
-        "training_id": identity.training_id(SPEC),
-        "label": "digits/small-lif/clean/s0",
-        "spec": identity.plain(SPEC),
-        "evaluation": identity.plain(evaluation),
-        "attacks": [named],
-    }
-    job = Job(root=root, paths=root.submission(1), index=0, world=World.single(), device="cpu",
-              stop=Flag(), threads=1)  # fmt: skip
-    run = CellRun(job, order, number)
-    run.files.folder.mkdir(parents=True, exist_ok=True)
-    return run
+    return alone.attempt(root, SPEC, number, evaluation=identity.plain(evaluation), attacks=[named])
 
 
 @pytest.fixture

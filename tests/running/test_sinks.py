@@ -14,18 +14,17 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from jobs import files, identity
 from jobs.layout import RunRoot
-from jobs.processes import StopFlag
 from jobs.running import sinks
-from jobs.running.cell_run import CellRun, Job, Stopped
+from jobs.running.cell_run import CellRun, Stopped
 from jobs.running.sinks import About, Sink, TensorBoard, Wandb, opened
 from jobs.running.train_cell import train
 from snnlib.datasets import Data
-from snnlib.distributed import World
 from snnlib.spec.data import Dataset
 from snnlib.spec.model import Small
 from snnlib.spec.neuron import LIF
 from snnlib.spec.training import CleanRegime, TrainingSpec
 from tests.examples import run_root
+from tests.running import alone
 from tests.snnlib import ddp_rank
 from tests.system.conftest import until
 
@@ -38,13 +37,6 @@ SPEC = TrainingSpec(
 LINE = {"epoch": 1, "loss": 0.5, "train_accuracy": 0.4, "validation_correct": 30,
         "validation_total": 40, "lr": 0.1, "seconds": 2.0, "images_per_s": 800.0,
         "firing_rates": {"1": 0.25}}  # fmt: skip
-
-
-class Flag(StopFlag):
-    """A flag that no signal raises."""
-
-    def __init__(self) -> None:
-        self.up = False
 
 
 @pytest.fixture(scope="module")
@@ -62,17 +54,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunRoot:
 
 
 def attempt(root: RunRoot, number: int = 1) -> CellRun:
-    order = {
-        "training_id": identity.training_id(SPEC),
-        "label": "digits/small-lif/clean/s0",
-        "spec": identity.plain(SPEC),
-        "attacks": [],
-    }
-    job = Job(root=root, paths=root.submission(1), index=0, world=World.single(), device="cpu",
-              stop=Flag(), threads=1)  # fmt: skip
-    run = CellRun(job, order, number)
-    run.files.folder.mkdir(parents=True)
-    return run
+    return alone.attempt(root, SPEC, number)
 
 
 def about(root: RunRoot, label: str = "digits/small-lif/clean/s0", number: int = 1) -> About:

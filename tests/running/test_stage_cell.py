@@ -10,15 +10,13 @@ import torch
 from jobs import checkpoint, files, identity
 from jobs.errors import CorruptFile
 from jobs.layout import CellFiles, RunRoot
-from jobs.processes import StopFlag
 from jobs.running import evaluate_cell
-from jobs.running.cell_run import CellRun, Fenced, Job, Stopped
+from jobs.running.cell_run import CellRun, Fenced, Stopped
 from jobs.running.signature_stage import load_signature
 from jobs.running.stage_cell import compute_stages
 from jobs.running.train_cell import train
 from jobs.upkeep import tombstones
 from snnlib import models, nds
-from snnlib.distributed import World
 from snnlib.errors import SnnlibError
 from snnlib.evaluate import batches
 from snnlib.spec.data import Dataset, Evaluation
@@ -28,6 +26,7 @@ from snnlib.spec.neuron import LIF, TALIF, TraceLIF, TraceNeuron
 from snnlib.spec.stage import GradientsStage, NDSStage, Stage
 from snnlib.spec.training import CleanRegime, TrainingSpec
 from tests.examples import run_root
+from tests.running import alone
 from tests.snnlib import ddp_rank
 
 MEMBRANE, TRACE = NDSStage(), NDSStage(quantity="trace")
@@ -55,36 +54,11 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunRoot:
     return run_root(tmp_path)
 
 
-class Quiet(StopFlag):
-    """A flag that no signal raises."""
-
-    def __init__(self) -> None:
-        self.up = False
-
-
 def attempt(root: RunRoot, what: TrainingSpec, *stages: Stage, number: int = 1) -> CellRun:
     """An attempt that is to compute stages, of rank 0 of one."""
-    order = {
-        "training_id": identity.training_id(what),
-        "label": "digits/layers-lif/clean/s0",
-        "spec": identity.plain(what),
-        "evaluation": identity.plain(Evaluation()),
-        "attacks": [],
-        "stages": [{"id": identity.stage_id(s), "stage": identity.plain(s)} for s in stages],
-        "files": {},
-    }
-    job = Job(
-        root=root,
-        paths=root.submission(1),
-        index=0,
-        world=World.single(),
-        device="cpu",
-        stop=Quiet(),
-        threads=1,
-    )
-    run = CellRun(job, order, number)
-    run.files.folder.mkdir(parents=True, exist_ok=True)
-    return run
+    wanted = [{"id": identity.stage_id(s), "stage": identity.plain(s)} for s in stages]
+    more = {"evaluation": identity.plain(Evaluation()), "stages": wanted, "files": {}}
+    return alone.attempt(root, what, number, **more)
 
 
 def trained(root: RunRoot, what: TrainingSpec, seed: int = 0) -> CellFiles:

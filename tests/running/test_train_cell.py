@@ -8,13 +8,11 @@ from typing import Any
 
 import pytest
 
-from jobs import checkpoint, files, identity
+from jobs import checkpoint, files
 from jobs.layout import CellFiles, RunRoot
-from jobs.processes import StopFlag
 from jobs.running import train_cell
 from jobs.running.agreement import Agreement
-from jobs.running.cell_run import CellRun, Job, Stopped
-from snnlib.distributed import World
+from jobs.running.cell_run import CellRun, Stopped
 from snnlib.spec.attack import PGD
 from snnlib.spec.data import Dataset
 from snnlib.spec.model import Small
@@ -22,18 +20,12 @@ from snnlib.spec.neuron import LIF
 from snnlib.spec.training import AdversarialRegime, CleanRegime, Regime, TrainingSpec
 from snnlib.train import Training
 from tests.examples import run_root
+from tests.running import alone
 from tests.snnlib import ddp_rank
 
 DATA = ddp_rank.few_digits(60)
 CLEAN = CleanRegime(epochs=2, batch_size=30)
 ATTACKED = AdversarialRegime(epochs=2, batch_size=30, epsilon=Fraction(8, 255), attack=PGD(steps=2))
-
-
-class Flag(StopFlag):
-    """A flag that no signal raises."""
-
-    def __init__(self) -> None:
-        self.up = False
 
 
 @pytest.fixture
@@ -47,17 +39,7 @@ def attempt(root: RunRoot, number: int = 1, regime: Regime = ATTACKED, threads: 
     spec = TrainingSpec(
         dataset=Dataset(name="digits"), model=Small(neuron=LIF(), time_steps=2), regime=regime
     )
-    order = {
-        "training_id": identity.training_id(spec),
-        "label": "digits/small-lif/s0",
-        "spec": identity.plain(spec),
-        "attacks": [],
-    }
-    job = Job(root=root, paths=root.submission(1), index=0, world=World.single(), device="cpu",
-              stop=Flag(), threads=threads)  # fmt: skip
-    run = CellRun(job, order, number)
-    run.files.folder.mkdir(parents=True)
-    return run
+    return alone.attempt(root, spec, number, threads=threads)
 
 
 def whole(run: CellRun) -> dict[str, Any]:
