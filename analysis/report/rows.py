@@ -64,7 +64,7 @@ class Rows:
             radius,
             space_text(row) if attacked else "",
             *(rule if isinstance(rule, str) else "" for rule in rules),
-            f"{row.seeds} ({_listed(row.seed_list)})",
+            _listed(row.seed_list),
             f"{_listed(row.counts)} of {row.total}",
             f"over {row.attacks}" if worst else _fell(row),
         ]

@@ -139,7 +139,7 @@
     ["accuracy %", MEAN, (row) => (row[DOUBT] ? "⚠ " : "") + percent(row[MEAN], 2)],
     ["95 % samples", LOW, (row) => `${percent(row[LOW])} – ${percent(row[HIGH])}`],
     ["range of seeds", LOWEST, (row) => row[SEEDS] > 1 ? `${percent(row[LOWEST])} – ${percent(row[HIGHEST])}` : ""],
-    ["correct", COUNTS], ["seeds", SEEDS, (row) => text(row, SEED_LIST)],
+    ["correct", COUNTS], ["seeds", SEEDS, (row) => `${row[SEEDS]} (${text(row, SEED_LIST)})`],
     ["surrogate", SURROGATE], ["gradient", GRADIENT],
     ["no gradient %", ZERO, (row) => text(row, SURROGATE) ? percent(row[ZERO]) : ""],
     ["detail", DETAIL],
