@@ -18,7 +18,7 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not proof and not slow and not slurm" tests
-	$(BIN)/python -m pytest -q -n 4 --dist loadgroup --no-loadscope-reorder -m "not proof and (slow or slurm)" tests
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not proof and (slow or slurm)" tests
 
 proof: install
 	$(BIN)/python -m pytest -q -m proof tests

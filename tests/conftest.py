@@ -12,8 +12,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 NO_GPU = "needs a CUDA device"
 ALLOWED = Path(__file__).with_name("skips.txt")
-LONGEST = ("faults", "slurm", "system")
-"""Folders of the tests that take minutes, most of them waiting."""
 
 
 def allowed(lines: Iterable[str]) -> list[tuple[str, str]]:
@@ -60,8 +58,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Tests that share an expensive fixture, a data set or a cluster, run in one process."""
-    if item.get_closest_marker("slurm") or item.get_closest_marker("slow"):
+    """Tests that share an expensive fixture run in one process; so do all of the real cluster."""
+    if item.get_closest_marker("slurm"):
+        item.add_marker(pytest.mark.xdist_group("slurm"))
+    elif item.get_closest_marker("slow"):
         item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
@@ -72,8 +72,6 @@ def no_common_cache(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # whoever begins with the longest does not wait for one of them at the end
-    items.sort(key=lambda item: item.path.parent.name not in LONGEST)
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return
