@@ -17,21 +17,19 @@ if TYPE_CHECKING:
 
 FOLDER = "figures"
 """Below the tables, since figures are derived as they are; each study has its own in it."""
-
-
 _WHOLE = ("curves", "training")
 """Kinds that are not of one radius."""
 
 
 def plot(args: Namespace, console: Console) -> int:
     """Collect, then draw the figures of a run root, or of one manifest's cells: PDF, SVG, PNG."""
+    if args.epsilon is not None and args.kind in _WHOLE:
+        raise UsageError(f"--epsilon: {args.kind} shows all radii; leave it out")
     where = context.place(args)
     cells, named = None, None
     if args.manifest:
         named = finding.manifest(args.manifest, where.root, recalled=True)
         cells = {cell.training_id: list(cell.attack_ids) for cell in named.cells}
-    if args.epsilon is not None and args.kind in _WHOLE:
-        raise UsageError(f"--epsilon: {args.kind} shows all radii; leave it out")
     from analysis.figures.study import KINDS, drawings  # matplotlib, only where it is used
 
     bring_up_to_date(where, console)
