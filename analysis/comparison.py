@@ -17,12 +17,12 @@ Pairing = Literal["networks", "attacks"]
 
 _PLACE = ["dataset", "split", "samples_sha256", *EPSILON]
 _PAIRED: dict[Pairing, list[str]] = {
-    "networks": [*_PLACE, *THREAT, "attack_id", "seed"],
+    "networks": [*_PLACE, *THREAT, "attack_setting", "seed"],
     "attacks": [*_PLACE, "configuration", "training_id", "model_sha256", "seed"],
 }
 """What both rows of a pair have in common."""
 _SHARED: dict[Pairing, list[str]] = {
-    "networks": [*_PLACE, *THREAT, "attack_id"],
+    "networks": [*_PLACE, *THREAT, "attack_setting"],
     "attacks": [*_PLACE, "configuration"],
 }
 """What all pairs of one comparison have in common, besides what is compared."""
@@ -135,7 +135,7 @@ def compare(
         '0.13 over 3 seeds: True'
     """
     left, right = _sides(a, b, of)
-    one = "configuration" if of == "networks" else "attack_id"
+    one = "configuration" if of == "networks" else "attack_setting"
     _check_single(right, one)
     pairs = left.merge(right, on=_PAIRED[of], suffixes=("_a", "_b"), how="inner")
     if pairs.empty:
@@ -184,7 +184,8 @@ def _check_single(side: pd.DataFrame, column: str) -> None:
 
 def _why(left: pd.DataFrame, right: pd.DataFrame, keys: list[str]) -> str:
     """Which column keeps the two sides apart."""
-    for key in ("dataset", "split", "samples_sha256", *THREAT, "attack_id", "seed", "training_id"):
+    place = ("dataset", "split", "samples_sha256", *THREAT)
+    for key in (*place, "attack_setting", "seed", "training_id"):
         if key in keys:
             mine, theirs = ({str(v)[:12] for v in side[key].dropna()} for side in (left, right))
             if mine and theirs and not mine & theirs:
@@ -197,7 +198,8 @@ def _why(left: pd.DataFrame, right: pd.DataFrame, keys: list[str]) -> str:
 
 def _check_pairs(pairs: pd.DataFrame, of: Pairing) -> None:
     networks = ["configuration_a", "configuration_b"] if of == "networks" else ["configuration"]
-    attacks = ["attack_id"] if of == "networks" else ["attack_id_a", "attack_id_b"]
+    attack = "attack_setting"
+    attacks = [attack] if of == "networks" else [f"{attack}_a", f"{attack}_b"]
     twice = pairs.duplicated([*_PLACE, *networks, *attacks, "seed"])
     if twice.any():
         row = pairs[twice].iloc[0]

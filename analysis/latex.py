@@ -128,7 +128,9 @@ def _prepared(frame: pd.DataFrame, epsilons: Sequence[str | Fraction] | None) ->
     if rows.empty:
         raise UsageError("to_latex: no rows; is there a collected result that was selected?")
     clean = rows["epsilon_num"] == 0
-    without = rows[clean].drop_duplicates(NETWORK).assign(attack_id="clean", attack_name="clean")
+    without = (
+        rows[clean].drop_duplicates(NETWORK).assign(attack_setting="clean", attack_name="clean")
+    )
     rows = pd.concat([without, rows[~clean]], ignore_index=True)
     # equal in all rows, or clean ones, which have none, would be other points
     threat = rows.loc[rows["epsilon_num"] > 0, THREAT].drop_duplicates()

@@ -271,7 +271,7 @@ def _head_columns(results: pd.DataFrame) -> list[str]:
 
 
 def _check_starts(found: pd.DataFrame, what: str) -> None:
-    first = found.groupby([*NETWORK, "attack_id"])["epsilon_num"].transform("min")
+    first = found.groupby([*NETWORK, "attack_setting"])["epsilon_num"].transform("min")
     for lost in found[first > 0].to_dict("records"):
         raise UsageError(
             f"{what}: {_curve_text({str(k): v for k, v in lost.items()})} has no clean accuracy "
@@ -283,7 +283,7 @@ def _check_ends(curves: list[tuple[dict[str, Any], pd.DataFrame]]) -> None:
     """Refuse areas over different ranges: they would look comparable."""
     ends: dict[tuple[str, ...], dict[float, str]] = {}
     for head, points in curves:
-        key = tuple(str(head[name]) for name in (*PANEL, "attack_id"))
+        key = tuple(str(head[name]) for name in (*PANEL, "attack_setting"))
         ends.setdefault(key, {})[points["epsilon"].iloc[-1]] = _curve_text(head)
     for found in ends.values():
         if len(found) > 1:

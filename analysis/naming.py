@@ -1,7 +1,7 @@
 """Short names for people, unambiguous within the rows they are made for."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -10,7 +10,7 @@ import pandas as pd
 THREAT = ["norm", "space", "clip"]
 """What an attacker may change; numbers are compared only where it is the same."""
 
-_RARER = ("step_size", "random_start", "alpha", "draws", "evaluation_draws", "source_training_id")
+_RARER = ("step_size", "random_start", "alpha", "draws", "evaluation_draws")
 """Options that are named only where nothing else tells two attacks apart."""
 _USUAL = ("cross_entropy", "own")
 """Options of an attack that go without saying."""
@@ -57,20 +57,38 @@ def each(frame: pd.DataFrame) -> Iterable[Any]:
 
 
 def add_names(results: pd.DataFrame) -> pd.DataFrame:
-    """Results with columns `network`, `training` and `attack_name`.
+    """Results with columns `network`, `training`, `attack_name` and `attack_setting`.
 
     A network's name says its encoder and time steps only where those tell networks of one dataset
-    apart, a training's what its label says beyond that, and an attack's its rarer options only
-    where others on its samples share the rest. What nothing else tells apart has a piece of its id.
+    apart, a training's what its label says beyond that, and an attack's its rarer options and its
+    source only where others on its samples share the rest. What nothing else tells apart has a
+    piece of its id. Where several seeds of one setting are sources against one network, each is a
+    setting of its own.
     """
+    found = add_training_names(results)
+    found["attack_setting"] = _attack_settings(results)
+    pairs = zip(found["network"], found["training"], found["seed"], strict=True)
+    known = dict(zip(found["training_id"], pairs, strict=True))
     attacks = {
         attack: name
-        for _, group in results.drop_duplicates("attack_id").groupby(
+        for _, group in found.drop_duplicates("attack_setting").groupby(
             ["dataset", "samples_sha256", *THREAT], observed=True, dropna=False
         )
-        for attack, name in _distinct(_attacks(group)).items()
+        for attack, name in _distinct(_attacks(group, known)).items()
     }
-    return add_training_names(results).assign(attack_name=results["attack_id"].map(attacks))
+    return found.assign(attack_name=found["attack_setting"].map(attacks))
+
+
+def _attack_settings(results: pd.DataFrame) -> "pd.Series[str]":
+    """What the seeds of an attack have in common, such that it meets each network once."""
+    ids = results["attack_id"]
+    if "attack_setting" not in results:  # older tables do not say it
+        return ids
+    found = results["attack_setting"].fillna(ids)
+    met = pd.DataFrame({"network": results["training_id"], "setting": found, "attack": ids})
+    met = met[found != ids].drop_duplicates()
+    twice = met.loc[met.duplicated(["network", "setting"]), "setting"]
+    return found.mask(found.isin(set(twice)), ids)
 
 
 def add_training_names(frame: pd.DataFrame) -> pd.DataFrame:
@@ -136,9 +154,15 @@ def _training(row: Any) -> str:
     return " ".join(words)
 
 
-def _attacks(attacks: pd.DataFrame) -> dict[str, str]:
-    """Attack id → name, e.g. "pgd-10", "pgd-100x5 margin", "transfer apgd-10"."""
-    found, rarer = {}, {}
+def _attacks(attacks: pd.DataFrame, networks: Mapping[str, tuple[str, str, int]]) -> dict[str, str]:
+    """Attack setting → name, e.g. "pgd-10", "pgd-100x5 margin", "transfer apgd-10".
+
+    Args:
+        attacks: one row of each.
+        networks: training id → network, training and seed, of those that are known.
+    """
+    found: dict[str, str] = {}
+    more: dict[str, tuple[list[str], ...]] = {}
     for row in each(attacks):
         name = str(row.attack)
         if row.attack == "transfer":
@@ -147,16 +171,23 @@ def _attacks(attacks: pd.DataFrame) -> dict[str, str]:
             name += f"-{row.steps}"
         if not pd.isna(row.restarts) and row.restarts > 1:
             name += f"x{row.restarts}"
+        climbed_on = [getattr(row, f"source_{key}", None) for key in ("training_id", "sha256")]
+        if row.attack != "transfer" and not pd.isna(climbed_on).all():
+            name += " with a source"
         options = (row.loss, row.surrogate, row.gradient)
         name += "".join(f" {o}" for o in options if isinstance(o, str) and o not in _USUAL)
-        found[str(row.attack_id)] = name
+        found[row.attack_setting] = name
         values = {option: getattr(row, option, None) for option in _RARER}
-        rarer[str(row.attack_id)] = [f"{o}={v}" for o, v in values.items() if not pd.isna(v)]
+        rarer = [f"{o}={v}" for o, v in values.items() if not pd.isna(v)]
+        network, training, seed = networks.get(str(climbed_on[0]), ("", "", 0))
+        source = [f"from {network} {training}"] if network else []
+        more[row.attack_setting] = rarer, [*rarer, *source], [*rarer, *source, f"seed {seed}"]
     alike: dict[str, list[str]] = defaultdict(list)
     for key, name in found.items():
         alike[name].append(key)
     for keys in alike.values():
-        if len(keys) > 1 and (words := _telling([rarer[key] for key in keys])):
+        told = (_telling(words) for words in zip(*(more[key] for key in keys), strict=True))
+        if len(keys) > 1 and (words := next(filter(None, told), None)):
             found |= {key: f"{found[key]} {word}" for key, word in zip(keys, words, strict=True)}
     return found
 

@@ -16,13 +16,13 @@ NETWORK = ["training_id", "model_sha256", "samples_sha256"]
 EPSILON = ["epsilon_num", "epsilon_den"]
 MASKS = [*NETWORK, "attack_id", *EPSILON, "mask"]
 """Columns of samples that `with_masks` needs: who loads no others reads a fraction."""
-CURVE = ["attack_id", "attack_name", *THREAT]
+CURVE = ["attack_setting", "attack_name", *THREAT]
 """What one curve of a network has in common, besides the network."""
 PANEL = ["dataset", "split", "samples_sha256", *THREAT]
 """Where numbers can be compared: one evaluation set under one threat model."""
 _OF_ATTACKS = {
     *("attack", "attack_id", "steps", "step_size", "restarts", "random_start", "alpha"),
-    *(*THREAT, "loss", "surrogate", "gradient", "attack_name"),
+    *(*THREAT, "loss", "surrogate", "gradient", "attack_name", "attack_setting"),
 }
 
 

@@ -207,7 +207,7 @@ def worst_case(results: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
     # on equal samples, not networks: one that has no attacked row yet shows its clean accuracy
     start = start_of(worst, found, THREAT, on=["samples_sha256"], how="left").assign(attacks="")
     found = pd.concat([start, worst], ignore_index=True)
-    found = found.assign(attack="worst", attack_id="worst", attack_name="worst case")
+    found = found.assign(attack="worst", attack_setting="worst", attack_name="worst case")
     index = pd.MultiIndex.from_frame(found[NETWORK])
     masks = [
         mask & clean[network] if network in clean.index else mask

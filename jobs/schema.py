@@ -76,6 +76,13 @@ _ATTACK = (
     Column("samples", "int64", "samples", "how many were asked for; null is all", optional=True),
     Column("evaluation_seed", "int64", "", "seed of the attack's randomness"),
     Column("evaluation_draws", "int64", "draws", "of noise that a decision is the mean of"),
+    Column(
+        "attack_setting",
+        "str",
+        "",
+        "16 hex characters, equal for sources of one setting",
+        optional=True,
+    ),
 )
 
 _BREAKS = (

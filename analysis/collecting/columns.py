@@ -75,6 +75,7 @@ def _results(gathered: Gathered) -> list[pa.Array]:
     rows = gathered.rows
     own: dict[str, list[Any]] = {
         "attack_id": [row.attack_id for row in rows],
+        "attack_setting": [row.attack_id for row in rows],
         "epsilon_num": [row.epsilon[0] for row in rows],
         "epsilon_den": [row.epsilon[1] for row in rows],
         "epsilon": [row.epsilon[0] / row.epsilon[1] for row in rows],

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from analysis.collecting.sources import Source
-from analysis.collecting.specifications import Specification
+from analysis.collecting.specifications import Specification, canonical
 from jobs.expand import systems
 from jobs.schema import CURVES
 
@@ -109,6 +109,23 @@ def of_attack(attack: dict[str, Any], evaluation: dict[str, Any], bare: str) -> 
     }
 
 
+def climb(attack: dict[str, Any], evaluation: dict[str, Any]) -> tuple[str, str] | None:
+    """What an attack is besides the network that it climbs on, and the training id of that network.
+
+    Args:
+        attack: as in the records.
+        evaluation: likewise.
+
+    Returns:
+        None for an attack that climbs on no other network, or on that of a file.
+    """
+    source = _source(attack)
+    if source is None:
+        return None
+    asked = {key: value for key, value in evaluation.items() if key != "source_sha256"}
+    return canonical([{**attack, "source": None}, asked]), source
+
+
 def of_record(source: Source) -> dict[str, Any]:
     """What all rows of one record share, besides what `of_attack` says."""
     return {
@@ -128,15 +145,18 @@ def _climbing(attack: dict[str, Any]) -> dict[str, Any]:
 
 
 def _transferred(attack: dict[str, Any], evaluation: dict[str, Any]) -> dict[str, Any]:
-    """What a transfer climbs on, and with what."""
-    if attack["name"] != "transfer":
-        return dict.fromkeys(("source_attack", "source_training_id", "source_sha256"))
-    named: str = attack["source"]
+    """What a transfer, or a suite with a source, climbs on; and a transfer, with what."""
     return {
-        "source_attack": attack["attack"]["name"],
-        "source_training_id": None if ":" in named else named,
+        "source_attack": attack["attack"]["name"] if attack["name"] == "transfer" else None,
+        "source_training_id": _source(attack),
         "source_sha256": evaluation.get("source_sha256"),
     }
+
+
+def _source(attack: dict[str, Any]) -> str | None:
+    """Training id of the network that an attack climbs on; None for its target, or that of a file."""
+    named: str | None = attack.get("source")
+    return None if named is None or ":" in named else named
 
 
 def surrogate(value: object) -> object:

@@ -143,6 +143,8 @@ def _add_source(gathered: Gathered, source: Source, bare: str) -> int | None:
         gathered.warnings.append(f"{source.path}: {'; '.join(misfits)}; skipped")
         return None
     place, _ = gathered.attacks.setdefault(key, (len(gathered.attacks), shared))
+    if not known and (climb := facts.climb(source.attack, source.evaluation)):
+        gathered.families.climbs[source.attack_id] = climb
     gathered.sources.append(own)
     gathered.attack_of.append(place)
     return len(gathered.sources) - 1

@@ -175,6 +175,8 @@ def _together(
     for place, share in enumerate(shares, len(known) - len(shares)):
         owners |= dict.fromkeys(share.marks, place)
     families = Families()
+    for one in known:
+        families.climbs |= one.families.climbs
     for key, owner in owners.items():
         if key in known[owner].families.own:
             families.own[key] = known[owner].families.own[key]

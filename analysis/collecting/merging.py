@@ -57,15 +57,27 @@ def _runs(table: pa.Table) -> dict[str, tuple[int, int]]:
 
 
 def settled(tables: Piece, families: Families) -> dict[TableName, pa.Table]:
-    """The tables with the `configuration` that follows from all trainings together."""
+    """The tables with what follows from all trainings together.
+
+    That is `configuration`, and `attack_setting` of attacks that climb on another network.
+    """
     ids = tables["trainings"]["training_id"].to_pylist()
     known = pa.array([families.configuration(key) for key in ids], pa.string())
-    told: dict[TableName, pa.Array] = {"trainings": known}
-    rows = pc.index_in(tables["results"]["training_id"], pa.array(ids, pa.string()))
-    told["results"] = known.take(rows.combine_chunks())
-    return {**tables, **{name: _with(tables[name], column) for name, column in told.items()}}
+    results = tables["results"]
+    rows = pc.index_in(results["training_id"], pa.array(ids, pa.string()))
+    results = _with(results, "configuration", known.take(rows.combine_chunks()))
+    results = _with(results, "attack_setting", _attack_settings(results["attack_id"], families))
+    trainings = _with(tables["trainings"], "configuration", known)
+    return {**tables, "trainings": trainings, "results": results}
 
 
-def _with(table: pa.Table, column: pa.Array) -> pa.Table:
-    place = table.schema.get_field_index("configuration")
+def _attack_settings(attack_ids: pa.ChunkedArray, families: Families) -> pa.Array:
+    """Of each row; an attack on its target alone is a setting of its own."""
+    ids, known = attack_ids.combine_chunks(), families.attack_settings()
+    told = pa.array([*known.values()], pa.string())
+    return pc.coalesce(told.take(pc.index_in(ids, pa.array([*known], pa.string()))), ids)
+
+
+def _with(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
+    place = table.schema.get_field_index(name)
     return table.set_column(place, table.schema.field(place), column)

@@ -69,6 +69,7 @@ def save(folder: Path, found: Remembered) -> None:
         "marks": list(found.marks.items()),
         "texts": list(texts),
         "own": own,
+        "climbs": found.families.climbs,
         "written": found.written,
         "counts": found.counts,
         "streams": [(name, stream.size) for name, stream in streams.items()],
@@ -113,6 +114,7 @@ def load(folder: Path, roots: Sequence[str]) -> Remembered | None:
         return None
     families = Families()
     families.own = {key: (head["texts"][place], origins) for key, place, origins in head["own"]}
+    families.climbs = {key: (what, source) for key, (what, source) in head["climbs"].items()}
     streams, place = {}, 0
     for name, size in head["streams"]:
         streams[name] = pa.py_buffer(data[place : place + size])

@@ -43,10 +43,13 @@ class Families:
 
     Attributes:
         own: of each training, its setting and its parents.
+        climbs: of each attack that climbs on another network, what it is besides, and the
+            training id of that network.
     """
 
     def __init__(self) -> None:
         self.own: dict[str, tuple[str, list[str | None]]] = {}
+        self.climbs: dict[str, tuple[str, str]] = {}
         self._known: dict[str, str] = {}
         self._hashes: dict[tuple[str | None, ...], str] = {}
 
@@ -58,6 +61,17 @@ class Families:
             settled = [self.configuration(o) if o in self.own else o for o in origins]
             self._known[training_id] = self._hash(bare, *settled)
         return self._known[training_id]
+
+    def attack_settings(self) -> dict[str, str]:
+        """Attack id → 16 hex characters, equal for attacks that climb on the seeds of one setting.
+
+        Of attacks on networks that are known.
+        """
+        return {
+            attack_id: self._hash(what, self.configuration(source))
+            for attack_id, (what, source) in self.climbs.items()
+            if source in self.own
+        }
 
     def _hash(self, *parts: str | None) -> str:
         if parts not in self._hashes:

@@ -45,17 +45,17 @@ def draw_curves(frame: pd.DataFrame) -> Drawing:
         )
     check_one_panel(rows, "curves")
     check_same_attacks(rows, "curves")
-    attacks = sorted(set(attacked["attack_name"]))
+    first, attacks = attacked.iloc[0], sorted(set(attacked["attack_name"]))
     if len(attacks) > 1:
+        key = "attack_id" if first["attack_setting"] == first["attack_id"] else "attack_setting"
         raise UsageError(
             f"curves: {len(attacks)} attacks ({', '.join(attacks[:6])}); pass "
             "analysis.worst_case(results, samples), or choose one, e.g. "
-            f"analysis.select(results, attack_id={attacked['attack_id'].iloc[0]!r})"
+            f"analysis.select(results, {key}={first[key]!r})"
         )
     points = robustness_curves(rows)
     lines = style.line_styles(points)
     shown = style.interval(points)
-    first = attacked.iloc[0]
     with style.styled():
         made, (axes,) = style.figure(_HEIGHT + style.legend_in(lines))
         scale = 255 if in_grey_levels(points) else 1

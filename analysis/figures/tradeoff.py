@@ -34,7 +34,7 @@ def draw_tradeoff(frame: pd.DataFrame, epsilon: str | Fraction | None = None) ->
     rows = with_starts(named(frame))
     check_one_panel(rows, "tradeoff")
     check_same_attacks(rows, "tradeoff")
-    if rows["attack_id"].nunique() > 1:
+    if rows["attack_setting"].nunique() > 1:
         raise UsageError(
             f"tradeoff: {', '.join(sorted(set(rows['attack_name'])))}: choose one attack, e.g. "
             "analysis.select(results, attack='pgd'), or pass analysis.worst_case(results, samples)"

@@ -56,7 +56,7 @@ def row_key(row: Any, epsilon: tuple[int, int] | None = None) -> tuple[Any, ...]
     """What names a row of the table of results; at another radius if one is given."""
     over, under = epsilon or (row.epsilon_num, row.epsilon_den)
     threat = ("", "", "") if not over else tuple(map(str, (row.norm, row.space, row.clip)))
-    attack = row.attack_id if over else "clean"
+    attack = row.attack_setting if over else "clean"
     return (row.configuration, row.split, row.samples_sha256, *threat, attack, over, under)
 
 
@@ -80,7 +80,7 @@ def _attacked(points: Points) -> pd.DataFrame:
     """Curves of single attacks, each from the clean accuracy on."""
     attacked = points.attacked[points.attacked["attack"] != "clean"]
     clean = points.attacked[points.attacked["attack"] == "clean"]
-    names = [*THREAT, "attack_id", "attack_name"]
+    names = [*THREAT, "attack_setting", "attack_name"]
     on = ["configuration", "split", "samples_sha256"]
     starts = clean.drop(columns=names).merge(attacked[[*on, *names]].drop_duplicates(), on=on)
     return pd.concat([starts, attacked], ignore_index=True)

@@ -20,7 +20,7 @@ from snnlib.spec.audit import LIMITS, VERDICTS
 
 BLOCK = ["dataset", "split", "samples_sha256", *THREAT]
 """What numbers must have in common to be compared."""
-POINT = ["configuration", "split", "samples_sha256", "attack_id", "epsilon_num", "epsilon_den"]
+POINT = ["configuration", "split", "samples_sha256", "attack_setting", "epsilon_num", "epsilon_den"]
 MASKED = ["configuration", "split", "samples_sha256", *THREAT]
 """Of what it can be said that a gradient is masked."""
 SERIES = ["network", "training"]
@@ -82,9 +82,9 @@ def points(tables: Tables, cells: Sequence[CellState]) -> Points:
     """
     # names are made once: those of a part of the rows could differ
     rows = named(tables.results)
-    options = rows.drop_duplicates("attack_id")
-    options = options[["attack_id", "surrogate", "gradient", "loss"]]
-    attacked = summary(rows).merge(options, on="attack_id", how="left")
+    options = rows.drop_duplicates("attack_setting")
+    options = options[["attack_setting", "surrogate", "gradient", "loss"]]
+    attacked = summary(rows).merge(options, on="attack_setting", how="left")
     attacked = attacked.merge(_counts(rows, POINT), on=POINT, how="left")
     attacked = attacked.merge(_falls(rows), on=POINT, how="left")
     every = worst_case(rows, tables.samples)

@@ -12,7 +12,7 @@ from analysis.collecting import gather, incremental, listing, remembered, source
 from analysis.collecting.collect import Collected, NothingYet, collect
 from jobs import forked, identity
 from jobs.upkeep import tombstones
-from snnlib.spec.attack import FGSM, PGD, Clean
+from snnlib.spec.attack import FGSM, PGD, Clean, Transfer
 from tests.analysis.synthetic import SyntheticRoot, mask, quickstart, spec
 
 TWO = Fraction(2, 255)
@@ -50,7 +50,7 @@ def change(made: SyntheticRoot, chance: random.Random) -> None:
     cell = chance.choice(cells)
     (cell / "evaluations").mkdir(exist_ok=True)
     records = sorted(cell.glob("evaluations/*.json"))
-    match chance.randrange(8):
+    match chance.randrange(9):
         case 0 if not made.root.cell(identity.training_id(what)).attempts.exists():
             made.train(what)
         case 1:
@@ -67,6 +67,9 @@ def change(made: SyntheticRoot, chance: random.Random) -> None:
             shutil.rmtree(cell)
         case 6:
             (cell / "evaluations" / f"{'a' * 16}-{chance.randrange(9)}.json").write_bytes(b"{}")
+        case 7:  # the setting of its source may be gone, or come later
+            source = identity.training_id(spec(chance.randrange(6), chance.choice(["if", "lif"])))
+            made.evaluate(what, Transfer(source=source), {TWO: mask(4, 10)})
         case _:
             made.evaluate(what, PGD(steps=chance.randrange(1, 9)), {TWO: mask(4, 10)})
 
