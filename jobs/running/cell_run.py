@@ -141,6 +141,24 @@ class CellRun:
         if distributed.broadcast_object(self.job.world, fenced):
             raise Fenced("a younger attempt has taken over")
 
+    def invalidated(self, attack_id: str) -> int | None:
+        """How often an attack on this network has been; None for never. Every rank must ask."""
+        found = self._grave.times(attack_id) if self.leads else 0
+        return distributed.broadcast_object(self.job.world, found) or None
+
+    def guard_attack(self, attack_id: str, invalidated: int | None) -> None:
+        """Stop if an attack was invalidated while it ran.
+
+        Args:
+            attack_id: of the attack.
+            invalidated: as of the method of this name, before it ran.
+
+        Raises:
+            Fenced: on all ranks.
+        """
+        if self.invalidated(attack_id) != invalidated:
+            raise Fenced("the attack was invalidated meanwhile")
+
     def guard_network(self, sha256: str) -> None:
         """Stop if the trained network that was examined counts no more.
 
@@ -156,10 +174,14 @@ class CellRun:
         if why := distributed.broadcast_object(self.job.world, why):
             raise Fenced(why)
 
+    @property
+    def _grave(self) -> tombstones.Grave:
+        """What has been invalidated of the training by now."""
+        return tombstones.graves(self.job.root).get(self.order["training_id"], tombstones.Grave())
+
     def _gone(self, sha256: str) -> str:
         """Why a network counts no more, or nothing."""
-        grave = tombstones.graves(self.job.root).get(self.order["training_id"])
-        if grave is not None and grave.fence > self.number:
+        if self._grave.fence > self.number:
             return "its network was invalidated meanwhile"
         standing = next(files.read_lines(self.cell.training), {}).get("model_sha256")
         return "" if standing == sha256 else "its network was taken away or replaced meanwhile"

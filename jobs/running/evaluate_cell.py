@@ -32,7 +32,7 @@ def evaluate_cell(run: CellRun, data: Data) -> None:
 
     Raises:
         Stopped: a signal came; finished attacks are recorded, finished batches kept.
-        Fenced: the network counts no more.
+        Fenced: the network, or an attack that ran, counts no more.
         SnnlibError: an attack broke a guard, so nothing of it is recorded.
     """
     world = run.job.world
@@ -53,6 +53,7 @@ def evaluate_cell(run: CellRun, data: Data) -> None:
                 samples_sha256=split.fingerprint,
                 total=len(split),
                 batch=batch_size(run, len(split)),
+                invalidated=run.invalidated(named["id"]),
             )
             epsilons = sorted(map(Fraction, missing[named["id"]]))
             work = Work(
@@ -112,6 +113,7 @@ def _record(run: CellRun, work: Work, attack: dict[str, Any]) -> None:
     own = attack_share(run, work)
     gathered = distributed.gather_objects(run.job.world, own)
     run.guard_network(work.subject.model_sha256)
+    run.guard_attack(attack_id, work.subject.invalidated)
     if not run.leads:
         return
     parts = united([work.found.parts, *gathered])

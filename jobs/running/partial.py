@@ -83,6 +83,7 @@ class Subject:
         total: samples of it.
         batch: samples attacked together.
         source_sha256: of the weights that a transfer attack climbs on.
+        invalidated: how often the attack on this network has been; None for never.
     """
 
     attack_id: str
@@ -91,6 +92,7 @@ class Subject:
     total: int
     batch: int
     source_sha256: str | None = None
+    invalidated: int | None = None
 
     def count(self, start: int) -> int:
         """Samples of the batch that begins at a position; 0 if none begins there."""

@@ -70,6 +70,10 @@ class Grave:
     pending: bool = False
     attacks: set[str] = field(default_factory=set)
 
+    def times(self, attack_id: str) -> int:
+        """How often one attack alone has been invalidated."""
+        return max((s.number for s in self.stones if s.attack_id == attack_id), default=0)
+
     @property
     def marks(self) -> str:
         """A text that changes whenever something has been moved away."""

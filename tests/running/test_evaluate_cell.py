@@ -130,14 +130,26 @@ def invalidate(run: CellRun) -> None:
     tombstones.invalidate(run.job.root, run.order["training_id"], None, {"reason": "wrong data"})
 
 
+def invalidate_attack(run: CellRun) -> None:
+    attack_id = run.order["attacks"][0]["id"]
+    tombstones.invalidate(
+        run.job.root, run.order["training_id"], attack_id, {"reason": "wrong code"}
+    )
+
+
 def replace_network(run: CellRun) -> None:
     files.replace(run.cell.training, files.dumps({"model_sha256": "0" * 64}))
 
 
 @pytest.mark.parametrize(
-    ("happen", "why"), [(invalidate, "invalidated"), (replace_network, "replaced")]
+    ("happen", "why"),
+    [
+        (invalidate, "its network was invalidated"),
+        (replace_network, "replaced"),
+        (invalidate_attack, "the attack was invalidated"),
+    ],
 )
-def test_nothing_is_recorded_of_a_network_that_counts_no_more(
+def test_nothing_is_recorded_of_what_counts_no_more(
     root: RunRoot, after: Any, happen: Callable[[CellRun], None], why: str
 ) -> None:
     run = attempt(root, 1)
@@ -146,6 +158,20 @@ def test_nothing_is_recorded_of_a_network_that_counts_no_more(
         evaluate_cell.evaluate_cell(run, DATA)
     assert records.names(run.cell) == []
     assert events(run, "recorded") == []
+
+
+def test_batches_of_an_attack_that_was_invalidated_are_not_taken_over(
+    root: RunRoot, after: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partial.Writer, "save_if_due", partial.Writer.save)
+    first, second = (attempt(root, number) for number in (1, 2))
+    after(1, lambda: invalidate_attack(first))
+    with pytest.raises(Fenced):
+        evaluate_cell.evaluate_cell(first, DATA)
+    assert list(folder(first).iterdir())
+    evaluate_cell.evaluate_cell(second, DATA)
+    assert events(second, "refused")[0]["why"] == "is of another invalidated"
+    assert (events(second, "resumed"), len(records.names(second.cell))) == ([], 1)
 
 
 def test_attempts_at_one_network_live_side_by_side(root: RunRoot, after: Any) -> None:
