@@ -195,6 +195,8 @@ ATTEMPTS = Table(
         Column("code", "str", "", "hash of the code that ran", "measured", optional=True),
         Column("attacks", "list[str]", "", "attack ids it was to evaluate", "measured"),
         Column("resumed_from", "str", "", "checkpoint it went on from", "measured", optional=True),
+        Column("processes", "int64", "processes", "of its job", "measured", optional=True),
+        Column("gpus", "int64", "GPUs", "that its job held", "measured", optional=True),
     ),
 )
 """One row for each attempt, finished or not; never compared between runs."""

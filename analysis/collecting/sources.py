@@ -284,7 +284,17 @@ def _attempts(found: Found) -> None:
 def _attempt(
     found: Found, number: int, claim: dict[str, Any], end: dict[str, Any]
 ) -> dict[str, Any]:
-    from_claim = ("submission", "task", "job_id", "job_name", "host", "pid", "code")
+    from_claim = (
+        "submission",
+        "task",
+        "job_id",
+        "job_name",
+        "host",
+        "pid",
+        "code",
+        "processes",
+        "gpus",
+    )
     from_end = ("reason", "signature", "step", "resumed_from", "ended", "seconds")
     return {
         "training_id": found.training_id,

@@ -87,17 +87,21 @@ def _failure(one: Failure) -> Markup:
 
 
 def cost(study: Study, attempts: pd.DataFrame) -> Markup:
-    """Hours of all attempts by how they ended, and of the GPUs or cores that their jobs held."""
+    """Hours of all attempts by how they ended, and of the GPUs or cores that their jobs held.
+
+    Where a claim of an older version does not say what that was, what the manifest asks for counts.
+    """
     if attempts.empty:
         return tag("p", "Nothing has run yet.", class_="empty")
     shapes = {cell.training_id: cell for cell in study.cells}
-    held = [shapes[key] for key in attempts["training_id"]]
+    asked = [shapes[key] for key in attempts["training_id"]]
+    gpus = attempts["gpus"].fillna(pd.Series([cell.gpus for cell in asked], attempts.index))
+    cores = attempts["processes"].fillna(
+        pd.Series([cell.processes for cell in asked], attempts.index)
+    )
     hours = attempts["seconds"] / 3600
     costs = attempts.assign(
-        hours=hours,
-        gpu=hours * [cell.gpus for cell in held],
-        core=hours * [0 if cell.gpus else cell.processes for cell in held],
-        told=hours.notna(),
+        hours=hours, gpu=hours * gpus, core=hours * cores.where(gpus == 0, 0), told=hours.notna()
     )
     kinds = {"gpu": "GPU hours", "core": "core hours"}
     columns = ["hours", *(key for key in kinds if costs[key].any())]

@@ -33,7 +33,7 @@ HERE = "is running on this machine"
 
 
 def resources_of(line: Mapping[str, Any]) -> Resources:
-    """The shape of a task, from its line of array.jsonl."""
+    """The shape of a task, from its line of array.jsonl or its chunk in plan.json."""
     return identity.restore_as(Resources, line["resources"])
 
 
@@ -336,16 +336,20 @@ def claim(
 ) -> int:
     """Take the next attempt of a work order's cell in the name of a job."""
     plan = files.read_json(paths.plan)
+    chunk = next(chunk for chunk in plan["chunks"] if index in chunk["tasks"])
+    shape = resources_of(chunk)
     details = {
         "training_id": order["training_id"],
         "label": order["label"],
         "submission": paths.number,
         "task": index,
         "job_id": job_id(env),
-        "job_name": next(c["name"] for c in plan["chunks"] if index in c["tasks"]),
+        "job_name": chunk["name"],
         "claimed": time.time(),
         "code": env.get("SPIKEGRID_CODE", plan["code"]),
         "attacks": [attack["id"] for attack in order["attacks"]],
+        "processes": shape.nodes * shape.processes,
+        "gpus": shape.nodes * shape.gpus_per_node,
     }
     spec = identity.canonical(order["spec"]).encode()
     return attempts.claim(root.cell(order["training_id"]), details, spec)

@@ -84,7 +84,7 @@ class SyntheticRoot:
         head = {"schema_version": 1, "training_id": training_id, "number": number}
         job = {"submission": 3, "task": 0, "job_id": "123_4", "job_name": "sg", "claimed": 1e9}
         who = {"host": "n1", "pid": 7, "start": 1, "boot": "", "code": CODE}
-        more = {"label": label(what), "attacks": ["x" * 16]}
+        more = {"label": label(what), "attacks": ["x" * 16], "processes": 1, "gpus": 0}
         files.create(paths.claim, files.dumps({**head, **job, **who, **more}))
         if end is not None:
             files.create(paths.end, files.dumps(end))

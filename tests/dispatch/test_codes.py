@@ -93,7 +93,8 @@ def test_what_the_ranks_run(root: RunRoot, *, there: bool, code: str) -> None:
     assert env["PYTHONPATH"] == str(root.code / code)
     number = task.claim(root, run.paths, 0, order, env)
     attempt = root.cell(ONE.training_id).attempt(number)
-    assert files.read_json(attempt.claim)["code"] == code
+    claim = files.read_json(attempt.claim)
+    assert (claim["code"], claim["processes"], claim["gpus"]) == (code, 1, 0)
 
 
 def test_lost_code_is_an_event(root: RunRoot) -> None:
