@@ -1,5 +1,6 @@
 """Which rows go together: outcomes with their samples, curves with their start, one threat model."""
 
+from fractions import Fraction
 from typing import Any, Literal
 
 import numpy as np
@@ -31,7 +32,7 @@ def select(results: pd.DataFrame, **wanted: object) -> pd.DataFrame:
 
     Args:
         results: from `analysis.load("results")`, or any frame with its columns.
-        **wanted: column = value, or a list of values.
+        **wanted: column = value, or a list of values; `epsilon` as "8/255", too.
 
     Raises:
         UsageError: if there is no such column, or no row has the value.
@@ -48,6 +49,8 @@ def select(results: pd.DataFrame, **wanted: object) -> pd.DataFrame:
         if column not in found:
             raise UsageError(f"select: no column {column!r} (choose {', '.join(results.columns)})")
         values = value if isinstance(value, list | tuple | set) else [value]
+        if column == "epsilon":
+            values = [_radius(one) for one in values]
         kept = found[column].isin(values).fillna(value=False).astype(bool)
         if not kept.any() and len(found):
             known = ", ".join(sorted({str(v) for v in found[column].dropna()})[:12])
@@ -56,6 +59,14 @@ def select(results: pd.DataFrame, **wanted: object) -> pd.DataFrame:
             kept |= (found["attack"] == "clean") | (found["epsilon_num"] == 0)
         found = found[kept]
     return found
+
+
+def _radius(value: object) -> object:
+    """A radius as the column has it; text such as "8/255" is a fraction."""
+    try:
+        return float(Fraction(value)) if isinstance(value, str) else value
+    except (ValueError, ZeroDivisionError):
+        return value
 
 
 def with_masks(results: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:

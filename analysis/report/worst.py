@@ -64,7 +64,7 @@ def _block(block: pd.DataFrame, points: Points) -> Markup:
 def _rows(block: pd.DataFrame, points: Points) -> list[list[Markup]]:
     """A row for each network and training, best cells of each column in bold."""
     radii = sorted(set(block["epsilon"]))
-    best = block[~block["partial"]].groupby("epsilon")["mean"].max()
+    best, most = block[~block["partial"]].groupby("epsilon")["mean"].max(), block["seeds"].max()
     found = {(r.network, r.training, r.epsilon): r for r in each(block)}
     order = sorted({key[:2] for key in found}, key=lambda k: (k[0], k[1] != "clean", k[1]))
     rows = []
@@ -73,7 +73,7 @@ def _rows(block: pd.DataFrame, points: Points) -> list[list[Markup]]:
         doubt = next((d for r in here if r is not None and (d := points.doubt(r))), None)
         mark = tag("span", _MARK, class_="warn", title=_doubt_title(doubt)) if doubt else ""
         head = tag("th", network, " " if mark else "", mark, scope="row")
-        rows.append([head, tag("td", training), *(_cell(r, best) for r in here)])
+        rows.append([head, tag("td", training), *(_cell(r, best, most) for r in here)])
         if points.verdicts:
             rows[-1].append(_verdict(next(r for r in here if r is not None), points))
     return rows
@@ -89,15 +89,17 @@ def _verdict(row: Any, points: Points) -> Markup:
     return tag("td", tag("span", verdict, class_=f"verdict {verdict}"), whom)
 
 
-def _cell(row: Any, best: "pd.Series[float]") -> Markup:
+def _cell(row: Any, best: "pd.Series[float]", most: int) -> Markup:
+    """One mean; over fewer seeds than others of its block, it says so."""
     if row is None:
         return tag("td", "\N{EN DASH}", class_="n none")
     half = tag("small", f" ± {50 * (row.highest - row.lowest):.1f}") if row.seeds > 1 else ""
+    fewer = tag("small", f" of {counted(row.seeds, 'seed')}") if row.seeds < most else ""
     star = "*" if row.partial else ""
     top = not row.partial and row.mean == best.get(row.epsilon)
     value = tag("b", percent(row.mean)) if top else percent(row.mean)
     shade = f"n h{math.floor(row.mean * SHADES)}"
-    return tag("td", value, star, half, class_=shade, title=_cell_title(row))
+    return tag("td", value, star, half, fewer, class_=shade, title=_cell_title(row))
 
 
 def _cell_title(row: Any) -> str:

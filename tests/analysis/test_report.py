@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from analysis.collecting.collect import collect
-from analysis.report import markup, panels, sections, study
+from analysis.report import markup, panels, sections, study, worst
 from analysis.report.assemble import page
 from analysis.report.points import points
 from analysis.report.published import published
@@ -355,6 +355,14 @@ def test_an_attempt_without_an_end_costs_nobody_knows_what(tables: Tables) -> No
     html = sections.cost(about, mine.attempts.assign(seconds=float("nan"), state="open"))
     assert re.findall(r'<td class="n">(.*?)</td>', html)[:2] == ["8", "–"]
     assert "Of 8 attempts no end is written" in html
+
+
+def test_a_mean_over_fewer_seeds_says_so(tables: Tables) -> None:
+    alone = (tables.results["neuron"] == "lif") & (tables.results["seed"] == 1)
+    html = worst.findings(points(replace(tables, results=tables.results[~alone]), ()))
+    assert " of 1 seed</small>" in html
+    assert " of 2 seeds" not in html
+    assert " of 1 seed</small>" not in worst.findings(points(tables, ()))
 
 
 def test_a_worst_case_without_all_that_was_asked_for_is_starred(tables: Tables) -> None:

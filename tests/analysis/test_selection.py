@@ -20,9 +20,16 @@ def test_clean_rows_stay_where_attacks_are_chosen_only() -> None:
     assert set(analysis.select(RESULTS, epsilon_num=8)["attack"]) == {"fgsm", "pgd"}
 
 
+@pytest.mark.parametrize("radius", ["8/255", 8 / 255, ["0", "8/255"]])
+def test_a_radius_may_be_a_fraction(radius: object) -> None:
+    found = set(analysis.select(RESULTS, epsilon=radius)["epsilon_num"])
+    assert found == ({0, 8} if isinstance(radius, list) else {8})
+
+
 @pytest.mark.parametrize(
     ("wanted", "message"),
-    [({"space": "repeated"}, "no row has space='repeated'; there is pixel"),
+    [({"epsilon": "x"}, "no row has epsilon='x'; there is 0.0"),
+     ({"space": "repeated"}, "no row has space='repeated'; there is pixel"),
      ({"neurn": "lif"}, "no column 'neurn'")],
 )  # fmt: skip
 def test_what_is_not_there_is_named(wanted: dict[str, str], message: str) -> None:

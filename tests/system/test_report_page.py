@@ -207,6 +207,30 @@ def test_print_is_light_and_leaves_the_controls_out(visit: Visit) -> None:
     assert visit.page.pdf()[:5] == b"%PDF-"
 
 
+def test_logs_are_printed_and_folded_again(visit: Visit) -> None:
+    log = visit.page.locator(".failure pre").first
+    visit.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert log.is_visible()
+    visit.page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert not log.is_visible()
+
+
+def test_a_tap_tells_all_about_a_point(browser: Browser, report: Path) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
+    page = context.new_page()
+    page.goto(report.as_uri())
+    chart = page.get_by_label(re.compile("^pgd-10 rectangle"))
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    assert box is not None
+    x, y = 36 + 292 * 8 / 32, 8 + 188 * 0.9
+    page.touchscreen.tap(box["x"] + x * box["width"] / 340, box["y"] + y * box["height"] / 230)
+    assert page.locator("#tip").inner_text().startswith("small-lif, clean")
+    page.touchscreen.tap(5, 5)
+    assert not page.locator("#tip").is_visible()
+    context.close()
+
+
 @pytest.mark.parametrize("width", [320, 768])
 def test_narrow_screens_scroll_only_downwards(visit: Visit, width: int) -> None:
     visit.page.set_viewport_size({"width": width, "height": 800})

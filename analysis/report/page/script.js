@@ -14,6 +14,11 @@
   const [DATASET, NETWORK, TRAINING, ATTACK, RADIUS, SPACE, SURROGATE, GRADIENT, SEED_LIST, COUNTS,
     DETAIL, EPSILON, MEAN, LOW, HIGH, LOWEST, HIGHEST, ZERO, SEEDS, DOUBT] = Array(20).keys();
   const text = (row, column) => texts[row[column]];
+  const setting = (row) => [DATASET, NETWORK, TRAINING].map((column) => row[column]).join();
+  const mostSeeds = new Map();
+  for (const row of rows)
+    mostSeeds.set(setting(row), Math.max(row[SEEDS], mostSeeds.get(setting(row)) || 0));
+  const ofAll = (row) => (row[SEEDS] < mostSeeds.get(setting(row)) ? ` of ${mostSeeds.get(setting(row))}` : "");
   const percent = (share, digits = 1) => (share / 100).toFixed(digits);
 
   // ---- theme: the system's until a person chooses
@@ -60,7 +65,7 @@
   const describe = (row) => [
     `${text(row, NETWORK)}, ${text(row, TRAINING)}`,
     `ε = ${text(row, RADIUS)} · ${percent(row[MEAN])} % [${percent(row[LOW])}, ${percent(row[HIGH])}]`,
-    `${row[SEEDS]} ${row[SEEDS] === 1 ? "seed" : "seeds"} (${text(row, SEED_LIST)})` +
+    `${row[SEEDS]}${ofAll(row)} ${row[SEEDS] === 1 ? "seed" : "seeds"} (${text(row, SEED_LIST)})` +
       (row[SEEDS] > 1 ? `, ${percent(row[LOWEST])} to ${percent(row[HIGHEST])} %` : ""),
     `correct: ${text(row, COUNTS)}`,
     text(row, ATTACK) + (text(row, SPACE) ? ` · ${text(row, SPACE)}` : ""),
@@ -106,11 +111,13 @@
   for (const chart of $$(".chart")) {
     const own = (event) =>
       new DOMPoint(event.clientX, event.clientY).matrixTransform(chart.getScreenCTM().inverse());
-    chart.addEventListener("pointermove", (event) => {
+    const follow = (event) => {
       const { x, y } = own(event), point = nearest(pointsOf(chart), x, y);
       if (point && point.far < 60) read(chart, point); else quiet();
-    });
-    chart.addEventListener("pointerleave", quiet);
+    };
+    chart.addEventListener("pointermove", follow);
+    chart.addEventListener("pointerup", follow); // a tap moves nothing
+    chart.addEventListener("pointerleave", (event) => event.pointerType === "touch" || quiet());
     chart.addEventListener("blur", quiet);
     chart.addEventListener("keydown", (event) => {
       const points = pointsOf(chart), old = chart.picked;
@@ -130,6 +137,14 @@
     });
   }
 
+  // ---- paper: what is folded away is printed, too
+  let folded = [];
+  addEventListener("beforeprint", () => {
+    folded = $$("details:not([open])");
+    for (const one of folded) one.open = true;
+  });
+  addEventListener("afterprint", () => { for (const one of folded) one.open = false; });
+
   // ---- the table of results: sorted, filtered, some rows at a time
   const table = $("#rows");
   if (!table) return;
@@ -139,7 +154,7 @@
     ["accuracy %", MEAN, (row) => (row[DOUBT] ? "⚠ " : "") + percent(row[MEAN], 2)],
     ["95 % samples", LOW, (row) => `${percent(row[LOW])} – ${percent(row[HIGH])}`],
     ["range of seeds", LOWEST, (row) => row[SEEDS] > 1 ? `${percent(row[LOWEST])} – ${percent(row[HIGHEST])}` : ""],
-    ["correct", COUNTS], ["seeds", SEEDS, (row) => `${row[SEEDS]} (${text(row, SEED_LIST)})`],
+    ["correct", COUNTS], ["seeds", SEEDS, (row) => `${row[SEEDS]}${ofAll(row)} (${text(row, SEED_LIST)})`],
     ["surrogate", SURROGATE], ["gradient", GRADIENT],
     ["no gradient %", ZERO, (row) => text(row, SURROGATE) ? percent(row[ZERO]) : ""],
     ["detail", DETAIL],
