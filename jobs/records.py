@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -234,13 +234,18 @@ def read_packed(path: str) -> PackedRecord:
     return _verified(path, _decode_packed)
 
 
-def read_rows(path: str) -> frozenset[str]:
+def read_rows(path: str, model_sha256: str) -> frozenset[str]:
     """Keys of the rows of a record, verified as by `read` but for `breaks`, a tenth of its cost.
+
+    Args:
+        path: of the record.
+        model_sha256: of the weights that count; a record about others has no rows. Empty while
+            no weights stand: then all have.
 
     Raises:
         CorruptFile: as `read`.
     """
-    return _verified(path, _decode_rows)
+    return _verified(path, partial(_decode_rows, model_sha256=model_sha256))
 
 
 def _verified(path: str, decode: Callable[[dict[str, Any]], T]) -> T:
@@ -299,12 +304,14 @@ def _decode_breaks(raw: dict[str, Any]) -> tuple[tuple[str, ...], list[dict[str,
     return tuple(content["members"]), content["rows"]
 
 
-def _decode_rows(raw: dict[str, Any]) -> frozenset[str]:
+def _decode_rows(raw: dict[str, Any], *, model_sha256: str) -> frozenset[str]:
     missing = {"measured", *_HEAD} - raw.keys()
     if missing:
         raise KeyError(min(missing))
     for row in raw["rows"]:
         _checked(row)
+    if model_sha256 not in ("", raw["model_sha256"]):
+        return frozenset()
     return frozenset([f"{raw['attack_id']}@{_epsilon(row['epsilon'])}" for row in raw["rows"]])
 
 

@@ -1,5 +1,6 @@
 """Small cells, submissions and records for tests."""
 
+import json
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ def finish(root: RunRoot, one: Cell, attacks: int | None = None) -> None:
     """Put a finished training and the records of its first attacks on disk."""
     paths = root.cell(one.training_id)
     paths.folder.mkdir(parents=True, exist_ok=True)
-    paths.training.write_text('{"model_sha256": "00"}')
+    paths.training.write_text(json.dumps({"model_sha256": "0" * 64}))
     for attack_id in list(one.attack_ids)[:attacks]:
         clean = attack_id == next(iter(one.attack_ids))
         records.write(paths, record(one, attack_id, (Fraction(0),) if clean else EPSILONS))

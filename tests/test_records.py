@@ -103,7 +103,7 @@ def told(fell: Breaks | None = FELL, members: tuple[str, ...] = SUITE) -> Record
 def test_how_samples_fell_is_read_as_written(tmp_path: Path) -> None:
     path = records.write(CellFiles(tmp_path), told())
     assert records.read(path) == told()
-    assert records.read_rows(str(path)) == {f"{FGSM_ID}@2/255", f"{FGSM_ID}@8/255"}
+    assert records.read_rows(str(path), "") == {f"{FGSM_ID}@2/255", f"{FGSM_ID}@8/255"}
 
 
 @pytest.mark.parametrize(

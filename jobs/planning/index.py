@@ -24,7 +24,7 @@ from jobs.layout import RunRoot
 TICK_NS = 2_000_000_000
 """Coarsest time stamp of a filesystem: two changes within it can look like one."""
 
-_VERSION = 2
+_VERSION = 3
 _BASE = 16
 _OWN = ("number", "job_id", "task", "seconds")
 """What differs from attempt to attempt; the rest of an attempt is shared by most."""
@@ -37,7 +37,7 @@ class Entry:
     Attributes:
         trained: its training.json stands.
         over: all its attempts have ended.
-        names: digest of the names of its records.
+        names: digest of its weights and of the names of its records.
         rows: what those records hold, as text.
         attempts: those that ended.
         stamp: last change of its folder of records, once nothing there is on its way any more

@@ -188,15 +188,14 @@ def _look(unknown: _Unknown, *, written: int) -> tuple[str, Entry, list[Attempt]
     folder, key, old, marks = unknown
     cell = CellFiles(Path(folder))
     stamp = _stamp(f"{folder}/{_EVALUATIONS}")  # first: a later record changes it
-    names = records.names(cell)
-    digest = identity.short_hash("\n".join(names)) if names else ""
-    trained = old.trained or _is_trained(cell)
+    names, model = records.names(cell), _model(cell)
+    digest = identity.short_hash("\n".join([model, *names])) if names else ""
     text = old.rows
     if digest != old.names:
-        text = rows_text(frozenset(_read_rows(cell, names)))
+        text = rows_text(frozenset(_read_rows(cell, names, model)))
     tried = {n: old.attempts.get(n) or attempts.read(cell, n) for n in attempts.numbers(cell)}
     ended = {n: a for n, a in tried.items() if a.state is not None}
-    over = len(ended) == len(tried)
+    over, trained = len(ended) == len(tried), bool(model)
     step = 0 if trained else _step(cell)
     entry = Entry(
         trained=trained,
@@ -211,17 +210,17 @@ def _look(unknown: _Unknown, *, written: int) -> tuple[str, Entry, list[Attempt]
     return key, entry, [a for a in tried.values() if a.state is None], step
 
 
-def _is_trained(cell: CellFiles) -> bool:
-    """Whether training.json stands and is whole."""
-    return "model_sha256" in next(files.read_lines(cell.training), {})
+def _model(cell: CellFiles) -> str:
+    """SHA-256 of the trained weights; empty unless training.json stands and is whole."""
+    return str(next(files.read_lines(cell.training), {}).get("model_sha256", ""))
 
 
-def _read_rows(cell: CellFiles, names: Sequence[str]) -> set[str]:
+def _read_rows(cell: CellFiles, names: Sequence[str], model: str) -> set[str]:
     found: set[str] = set()
     folder = str(cell.evaluations)
     for name in names:
         try:
-            found |= records.read_rows(f"{folder}/{name}")
+            found |= records.read_rows(f"{folder}/{name}", model)
         except CorruptFile:
             continue
     return found

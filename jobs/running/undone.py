@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jobs import records
+from jobs import files, records
 from jobs.layout import CellFiles, RunRoot
 from jobs.planning.request import sources
 
@@ -40,8 +40,14 @@ def leftover(root: RunRoot, order: Mapping[str, Any]) -> str:
 
 
 def missing_rows(cell: CellFiles, order: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Attack id → epsilons of a work order that are not recorded yet."""
-    recorded = records.rows_of(record for _, record in records.valid(cell))
+    """Attack id → epsilons of a work order that are not recorded yet.
+
+    A record about other weights than those that stand counts as none, as for `collect`.
+    """
+    standing = next(files.read_lines(cell.training), {}).get("model_sha256")
+    recorded = records.rows_of(
+        record for _, record in records.valid(cell) if standing in (None, record.model_sha256)
+    )
     found = {}
     for attack in order["attacks"]:
         left = [e for e in attack["epsilons"] if f"{attack['id']}@{e}" not in recorded]

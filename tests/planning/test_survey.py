@@ -177,6 +177,21 @@ def test_cells_without_stages_never_look_for_any(
     assert survey.progress(root, [ONE], settled(root))[ONE.training_id].rows == {*ONE.rows}
 
 
+def test_rows_of_other_weights_are_missing(tmp_path: Path) -> None:
+    root = run_root(tmp_path)
+    finish(root, ONE)
+    training, index = root.cell(ONE.training_id).training, Index(root)
+    training.unlink()
+    (known,) = survey.progress(root, [ONE], index).values()
+    assert (known.trained, known.rows) == (False, frozenset(ONE.rows))
+    index.save()
+    # trained anew, on a machine that gives other bits
+    files.replace(training, files.dumps({"model_sha256": "1" * 64}))
+    for later in (Index(root), Index(root, trust=False)):
+        (known,) = survey.progress(root, [ONE], later).values()
+        assert (known.trained, known.rows) == (True, frozenset())
+
+
 def test_a_deleted_training_is_new_again(tmp_path: Path) -> None:
     root = run_root(tmp_path)
     finish(root, ONE)

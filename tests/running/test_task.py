@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import attempts, identity, records
+from jobs import attempts, files, identity, records
 from jobs.dispatch import holds, ledger
 from jobs.errors import EnvironmentFault
 from jobs.expand.blocks import Resources
@@ -130,6 +130,14 @@ def test_a_packed_task_skips_the_rest_for_a_hold(root: RunRoot) -> None:
     run.tried = {"another cell"}
     run.run()
     assert ledger.read(root, 1).skipped == {0: "held (hold 1): 5 cells failed alike"}
+
+
+def test_rows_of_other_weights_are_missing(root: RunRoot) -> None:
+    cell = root.cell(ONE.training_id)
+    finish(root, ONE)
+    assert undone.missing_rows(cell, ORDER) == {}
+    files.replace(cell.training, files.dumps({"model_sha256": "1" * 64}))
+    assert sum(map(len, undone.missing_rows(cell, ORDER).values())) == len(ONE.rows)
 
 
 def test_only_missing_rows_are_computed(root: RunRoot) -> None:

@@ -99,7 +99,7 @@ def test_the_story_says_what_was_lost(root: RunRoot) -> None:
     stone = tombstones.invalidate(root, ONE.training_id, None, NOTE)
     told = tombstones.story(root, stone)
     assert {key: told[key] for key in NOTE} == NOTE
-    assert (told["rows"], told["model_sha256"], len(told["records"])) == (3, "00", 2)
+    assert (told["rows"], told["model_sha256"], len(told["records"])) == (3, "0" * 64, 2)
 
 
 def test_one_attack_leaves_the_others(root: RunRoot) -> None:
