@@ -88,6 +88,8 @@ def main(name: str, target: Path, world: World) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), distributed.init(timeout_s=30))
+    ranks = distributed.init(timeout_s=30)
+    for regime in REGIMES:
+        main(regime, Path(sys.argv[1]) / f"{regime}.pt", ranks)
     distributed.shutdown()
     os._exit(0)  # as workers end

@@ -123,7 +123,10 @@ def killed(bench: Bench) -> int:
     return lines(bench.cell())
 
 
-@pytest.mark.parametrize(("ranks", "again"), [(1, 1), (2, 2), (2, 1)])
+@pytest.mark.parametrize(
+    ("ranks", "again"),
+    [(2, 1), *(pytest.param(n, n, marks=pytest.mark.proof) for n in (1, 2))],
+)
 def test_a_killed_attack_goes_on_where_it_was(
     trained: Bench, tmp_path: Path, quiet: Quiet, ranks: int, again: int
 ) -> None:
