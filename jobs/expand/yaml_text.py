@@ -142,6 +142,12 @@ def _syntax(error: yaml.YAMLError, text: str) -> Problem:
     if mark is None:
         return Problem(0, 0, "", f"not valid YAML: {reason}")
     lines = text.splitlines()
+    began, context = getattr(error, "context_mark", None), getattr(error, "context", None)
+    if began is not None and context and began.line < mark.line:
+        if mark.line < len(lines):
+            reason += f" {context} that begins in line {began.line + 1}, column {began.column + 1}"
+        else:  # of the whole rest of the file; what does not end is at fault
+            mark, reason = began, f"{reason} {context} that begins here"
     line = lines[mark.line] if mark.line < len(lines) else ""
     indent = line[: len(line) - len(line.lstrip())]
     if "\t" in indent:
