@@ -183,6 +183,7 @@ def _story(where: Place, cell: Cell) -> dict[str, Any]:
                 **row_story.told(paths, path, record, row),
                 "promise": record.measured.get("promise"),
                 "record": path.name,
+                "counts": training is None or record.model_sha256 == training["model_sha256"],
             }
             for path, record in found
             for row in record.rows
@@ -226,12 +227,15 @@ def _story_lines(story: dict[str, Any]) -> list[str]:
     lines += map(_invalidated, story["invalidated"])
     rows = sorted(story["rows"], key=_order)
     wide = max((len(row["attack"]) for row in rows), default=0)
-    lines += [f"  {views.row_text(row, wide)}{row_story.text(row)}" for row in rows]
+    for row in rows:
+        other = "" if row["counts"] else "  of other weights, which count no more"
+        lines.append(f"  {views.row_text(row, wide)}{row_story.text(row)}{other}")
     if rows:
         lines.append("  [95 % Wilson interval over samples]")
     lines += row_story.examples(rows)
     lines += map(stage_story.text, story["stages"])
-    return [*lines, f"next: {command('logs', story['training_id'][:8])}"]
+    follow = ("logs", story["training_id"][:8]) if story["attempts"] else ("status",)
+    return [*lines, f"next: {command(*follow)}"]
 
 
 def _invalidated(told: dict[str, Any]) -> str:

@@ -43,7 +43,7 @@ def test_it_collects_and_tells_the_studys_story(
     html = path.read_text()
     assert "12 cells</b>: 8 completed · 3 new · 1 failed" in html
     assert "RuntimeError: it broke</pre>" in html
-    assert "GPU hours" in html
+    assert "core hours" in html  # its one attempt held no GPU
 
 
 def test_a_terminal_sees_no_escapes(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
