@@ -92,7 +92,7 @@ class Schedule:
         code: checkout that they run.
         quiet: tables of an undisturbed study.
         seed: of all draws.
-        most: faults wanted; None wants each pair once.
+        most: faults wanted; None wants each fault and each phase once.
         tally: what was done.
     """
 
@@ -110,7 +110,8 @@ class Schedule:
     def wanted(self) -> list[Pair]:
         """Pairs that may be drawn next."""
         if self.most is None:
-            return [pair for pair in harm.pairs() if not self.tally.hits[pair]]
+            met = {name for pair in self.tally.hits for name in pair}
+            return [pair for pair in harm.pairs() if not met.issuperset(pair)]
         return harm.pairs() if self.tally.hits.total() < self.most else []
 
     def study(self) -> None:

@@ -89,7 +89,7 @@ def test_a_signal_saves_within_one_step(
 
 
 def test_one_rank_of_two_dies(bench: Bench, tmp_path: Path) -> None:
-    study = manifest(tmp_path, ranks=2, epochs=60)
+    study = manifest(tmp_path, ranks=2, epochs=25)
     submit(bench, study)
     until(lambda: list(bench.root.cells.glob("*/*/checkpoints/step-*")), "a checkpoint", WITHIN_S)
     worker = at_work(bench, 2)

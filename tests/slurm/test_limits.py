@@ -157,7 +157,7 @@ def _race(cluster: Cluster, folder: Path, turns: int) -> None:
 
 
 def test_two_launchers_at_once_send_each_cell_once(on_slurm: Cluster, tmp_path: Path) -> None:
-    _race(on_slurm, tmp_path, 5)
+    _race(on_slurm, tmp_path, 2)
 
 
 @pytest.mark.proof

@@ -89,6 +89,7 @@ def test_an_array_and_a_job_of_two_nodes(bench: Bench, tmp_path: Path) -> None:
     assert all(attempt.log(rank).exists() for rank in range(4))
 
 
+@pytest.mark.proof  # test_scheduler_real asks both clusters
 def test_the_same_with_accounting(accounted: Bench, tmp_path: Path) -> None:
     _whole_line(accounted, manifest(tmp_path))
 
@@ -104,16 +105,39 @@ def test_cancel_and_resume(bench: Bench, tmp_path: Path) -> None:
     assert "sent 1 task" in bench("resume", str(study), "--only", "seed=0")
 
 
+@pytest.mark.parametrize("seed", [0, pytest.param(2, id="two nodes", marks=pytest.mark.proof)])
 def test_a_requeued_job_goes_on_from_its_checkpoint(
-    bench: Bench, on_slurm: Cluster, tmp_path: Path
+    bench: Bench, on_slurm: Cluster, tmp_path: Path, seed: int
 ) -> None:
     study = manifest(tmp_path, epochs=60)
-    bench("submit", str(study), "--only", "seed=0")
+    bench("submit", str(study), "--only", f"seed={seed}")
     until(lambda: list(bench.root.cells.glob("*/*/checkpoints/step-*/COMPLETE")), "a checkpoint")
     on_slurm.run("scontrol", "requeue", ledger.read(bench.root, 1).chunks[0].position_job(0))
-    until(lambda: bench.states(study)["digits/small-if/clean/s0"] == "completed", "the end", 200)
+    label = f"digits/small-if/clean/s{seed}"
+    until(lambda: bench.states(study)[label] == "completed", "the end", 200)
     assert attempts.numbers(bench.cell())[:2] == [1, 2]
     events = [line["event"] for line in files.read_lines(bench.cell().attempt(2).events)]
+    assert events[0] == "resumed"
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("name", ["USR2", "TERM"])
+def test_a_signal_of_the_site_stops_all_nodes_on_one_step(
+    bench: Bench, on_slurm: Cluster, tmp_path: Path, name: str
+) -> None:
+    study, label = manifest(tmp_path, epochs=60), "digits/small-if/clean/s2"
+    bench("submit", str(study), "--only", "seed=2")
+    cell = bench.cell
+    until(lambda: list(bench.root.cells.glob("*/*/checkpoints/step-*/COMPLETE")), "a checkpoint")
+    on_slurm.run(
+        "scancel", f"--signal={name}", ledger.read(bench.root, 1).chunks[0].position_job(0)
+    )
+    until(lambda: cell().attempt(1).end.exists(), "its end", 60)
+    first = attempts.read(cell(), 1)
+    assert (first.state, first.advanced) == ("preempted", True)
+    bench("resume", str(study), "--only", "seed=2")
+    until(lambda: bench.states(study)[label] == "completed", "the end", 200)
+    events = [line["event"] for line in files.read_lines(cell().attempt(2).events)]
     assert events[0] == "resumed"
 
 
