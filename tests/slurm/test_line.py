@@ -121,17 +121,15 @@ def test_a_requeued_job_goes_on_from_its_checkpoint(
 
 
 @pytest.mark.proof
-@pytest.mark.parametrize("name", ["USR2", "TERM"])
 def test_a_signal_of_the_site_stops_all_nodes_on_one_step(
-    bench: Bench, on_slurm: Cluster, tmp_path: Path, name: str
+    bench: Bench, on_slurm: Cluster, tmp_path: Path
 ) -> None:
     study, label = manifest(tmp_path, epochs=60), "digits/small-if/clean/s2"
     bench("submit", str(study), "--only", "seed=2")
     cell = bench.cell
     until(lambda: list(bench.root.cells.glob("*/*/checkpoints/step-*/COMPLETE")), "a checkpoint")
-    on_slurm.run(
-        "scancel", f"--signal={name}", ledger.read(bench.root, 1).chunks[0].position_job(0)
-    )
+    job = ledger.read(bench.root, 1).chunks[0].position_job(0)
+    on_slurm.run("scancel", "--signal=USR2", job)
     until(lambda: cell().attempt(1).end.exists(), "its end", 60)
     first = attempts.read(cell(), 1)
     assert (first.state, first.advanced) == ("preempted", True)
