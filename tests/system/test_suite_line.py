@@ -19,7 +19,7 @@ from tests.system.test_evaluation import (
 
 pytestmark = pytest.mark.proof
 
-SUITE = "{name: autoattack, steps: 8, queries: 150}"
+SUITE = "{name: autoattack, steps: 60, queries: 3000}"
 ATTACKS = f"{SUITE}, fgsm, {{name: pgd, steps: 10}}"
 PERMUTED = f"{{name: pgd, steps: 10}}, fgsm, {SUITE}"
 
