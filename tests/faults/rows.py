@@ -8,7 +8,7 @@ ROWS: dict[int, tuple[str, ...]] = {
     1: (
         "tests/faults/test_sweep.py::test_every_operation_of_a_writer_may_fail",
         "tests/upkeep/test_tombstones.py::test_a_kill_at_any_file_operation",
-        "tests/faults/test_schedule.py::test_every_pair_of_fault_and_phase",
+        "tests/faults/test_schedule.py::test_every_fault_and_every_phase",
         "tests/faults/test_schedule.py::test_a_thousand_faults",
     ),
     # USR2 in the middle of an epoch
@@ -42,17 +42,17 @@ ROWS: dict[int, tuple[str, ...]] = {
     # full disk during a save
     7: (
         "tests/test_checkpoint.py::test_a_full_disk_leaves_the_old_one_and_no_rubbish",
-        "tests/faults/test_schedule.py::test_every_pair_of_fault_and_phase",
+        "tests/faults/test_schedule.py::test_every_fault_and_every_phase",
     ),
     # a bit flipped in the newest checkpoint
     8: (
         "tests/test_checkpoint.py::test_a_flipped_bit_is_refused_and_the_one_before_used",
-        "tests/faults/test_schedule.py::test_every_pair_of_fault_and_phase",
+        "tests/faults/test_schedule.py::test_every_fault_and_every_phase",
     ),
     # the newest checkpoint truncated, without COMPLETE, of length 0
     9: (
         "tests/test_checkpoint.py::test_what_is_not_whole_is_passed_over",
-        "tests/faults/test_schedule.py::test_every_pair_of_fault_and_phase",
+        "tests/faults/test_schedule.py::test_every_fault_and_every_phase",
     ),
     # a torn last line, a stray temporary file
     10: (
@@ -62,7 +62,7 @@ ROWS: dict[int, tuple[str, ...]] = {
         "tests/planning/test_survey.py::test_a_torn_index_is_read_as_far_as_it_goes",
         "tests/analysis/collecting/test_collect.py::test_files_in_the_making_and_strangers_are_no_trainings",
         "tests/analysis/collecting/test_collect.py::test_torn_files_are_skipped_with_a_warning",
-        "tests/faults/test_schedule.py::test_every_pair_of_fault_and_phase",
+        "tests/faults/test_schedule.py::test_every_fault_and_every_phase",
     ),
     # the launcher killed between sbatch's yes and the record of the id
     11: (
@@ -85,7 +85,7 @@ ROWS: dict[int, tuple[str, ...]] = {
         "tests/analysis/collecting/test_collect.py::test_a_killed_collector_leaves_whole_tables",
         "tests/faults/test_collectors.py::test_a_collector_may_fail_at_any_operation",
         "tests/faults/test_collectors.py::test_collectors_at_once_leave_whole_tables",
-        "tests/faults/test_schedule.py::test_every_pair_of_fault_and_phase",
+        "tests/faults/test_schedule.py::test_every_fault_and_every_phase",
     ),
     # stale listings, clocks off by an hour, a rename that reports a false error
     14: (
