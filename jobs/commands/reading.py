@@ -193,9 +193,10 @@ def _story(where: Place, cell: Cell) -> dict[str, Any]:
 
 
 def _how(attack: dict[str, Any]) -> dict[str, Any]:
-    """Space and surrogate of an attack; of a transfer those on its source, and which that is."""
+    """Space, gradient and surrogate of an attack; of a transfer those on its source, and which that is."""
     climb = attack["attack"] if attack["name"] == "transfer" else attack
-    found = {"space": climb.get("space"), "surrogate": views.flat(climb.get("surrogate"))}
+    found = {key: climb.get(key) for key in ("space", "gradient")}
+    found["surrogate"] = views.flat(climb.get("surrogate"))
     if not attack.get("source"):
         return found
     return {**found, "source": attack["source"], "climb": climb["name"]}

@@ -74,6 +74,7 @@ def row_text(row: Mapping[str, Any], wide: int = 6) -> str:
     share = row["correct"] / row["total"]
     norm = f"{row['norm']} in " if row.get("norm") not in (None, "linf") else ""
     how = f"{norm}{row['space']} space, surrogate {row['surrogate']}" if row["space"] else ""
+    how += f", gradient {row['gradient']}" if row.get("gradient") not in (None, "own") else ""
     how += f"  by {row['climb']} on {row['source'][:23]}" if row.get("source") else ""
     how += f"  faithful {row['faithful']}" if row.get("faithful") else ""
     return (

@@ -74,3 +74,4 @@ def test_a_norm_that_is_not_the_usual_one_is_said(tmp_path: Path) -> None:
     }
     assert "autoattack   ε = 1/2" in views.row_text(row, wide=12)
     assert "l2 in pixel space, surrogate own" in views.row_text(row)
+    assert "surrogate own, gradient tsslbp" in views.row_text({**row, "gradient": "tsslbp"})
