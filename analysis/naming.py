@@ -171,15 +171,16 @@ def _attacks(attacks: pd.DataFrame, networks: Mapping[str, tuple[str, str, int]]
             name += f"-{row.steps}"
         if not pd.isna(row.restarts) and row.restarts > 1:
             name += f"x{row.restarts}"
-        climbed_on = [getattr(row, f"source_{key}", None) for key in ("training_id", "sha256")]
-        if row.attack != "transfer" and not pd.isna(climbed_on).all():
+        source_id = getattr(row, "source_training_id", None)
+        weights = getattr(row, "source_sha256", None)
+        if row.attack != "transfer" and not (pd.isna(source_id) and pd.isna(weights)):
             name += " with a source"
         options = (row.loss, row.surrogate, row.gradient)
         name += "".join(f" {o}" for o in options if isinstance(o, str) and o not in _USUAL)
         found[row.attack_setting] = name
         values = {option: getattr(row, option, None) for option in _RARER}
         rarer = [f"{o}={v}" for o, v in values.items() if not pd.isna(v)]
-        network, training, seed = networks.get(str(climbed_on[0]), ("", "", 0))
+        network, training, seed = networks.get(str(source_id), ("", "", 0))
         source = [f"from {network} {training}"] if network else []
         more[row.attack_setting] = rarer, [*rarer, *source], [*rarer, *source, f"seed {seed}"]
     alike: dict[str, list[str]] = defaultdict(list)

@@ -285,15 +285,8 @@ def _attempt(
     found: Found, number: int, claim: dict[str, Any], end: dict[str, Any]
 ) -> dict[str, Any]:
     from_claim = (
-        "submission",
-        "task",
-        "job_id",
-        "job_name",
-        "host",
-        "pid",
-        "code",
-        "processes",
-        "gpus",
+        *("submission", "task", "job_id", "job_name", "host", "pid"),
+        *("code", "processes", "gpus"),
     )
     from_end = ("reason", "signature", "step", "resumed_from", "ended", "seconds")
     return {

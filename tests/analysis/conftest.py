@@ -7,6 +7,9 @@ import pytest
 
 import analysis
 from analysis.collecting.collect import collect
+from analysis.report import study
+from analysis.report.study import Tables
+from tests.analysis import report_root
 from tests.analysis.synthetic import SyntheticRoot, quickstart
 
 
@@ -34,3 +37,12 @@ def results(grid: Path) -> pd.DataFrame:
 def samples(grid: Path) -> pd.DataFrame:
     """Samples of the quickstart."""
     return analysis.load("samples", grid)
+
+
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    """Of a report's run root with a masked network, a failed cell and two spaces."""
+    folder = tmp_path_factory.mktemp("report")
+    report_root.write(folder)
+    collect([folder / "runs"])
+    return study.read(folder / "runs")

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from analysis.collecting.collect import collect
-from analysis.report import markup, panels, sections, study, worst
+from analysis.report import markup, panels, study, worst
 from analysis.report.assemble import page
 from analysis.report.points import points
 from analysis.report.published import published
@@ -50,15 +50,6 @@ class Seen(HTMLParser):
     def names(self) -> set[str]:
         """Names of all elements."""
         return {name for name, _ in self.elements}
-
-
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
-    """Of a run root with a masked network, a failed cell and two spaces."""
-    folder = tmp_path_factory.mktemp("report")
-    report_root.write(folder)
-    collect([folder / "runs"])
-    return study.read(folder / "runs")
 
 
 @pytest.fixture(scope="module")
@@ -326,35 +317,6 @@ def test_an_audit_may_be_newer_than_the_trainings(tables: Tables) -> None:
     assert list(points(replace(tables, audits=audits), ()).verdicts.values()) == [
         ("fail", "1 of 2 seeds")
     ]
-
-
-def test_cost_adds_up_by_state(tables: Tables) -> None:
-    about = report_root.study(tables)
-    cells = tuple(replace(cell, gpus=2) for cell in about.cells)
-    mine = study.of_study(tables, about)
-    unsaid = pd.Series(pd.NA, mine.attempts.index, "Int64")  # as by claims of older versions
-    attempts = mine.attempts.assign(seconds=3600.0, gpus=unsaid, processes=unsaid)
-    html = sections.cost(replace(about, cells=cells), attempts)
-    numbers = re.findall(r'<td class="n">(.*?)</td>', html)
-    assert numbers == ["8", "8.00", "16.00"] * 2
-
-
-def test_cost_counts_what_a_job_held_not_what_the_manifest_asks_for_today(tables: Tables) -> None:
-    about = report_root.study(tables)
-    mine = study.of_study(tables, about)
-    held = pd.Series([4] + [pd.NA] * 7, mine.attempts.index, "Int64")
-    attempts = mine.attempts.assign(seconds=3600.0, gpus=held, processes=held)
-    html = sections.cost(about, attempts)
-    numbers = re.findall(r'<td class="n">(.*?)</td>', html)
-    assert numbers == ["8", "8.00", "4.00", "7.00"] * 2
-
-
-def test_an_attempt_without_an_end_costs_nobody_knows_what(tables: Tables) -> None:
-    about = report_root.study(tables)
-    mine = study.of_study(tables, about)
-    html = sections.cost(about, mine.attempts.assign(seconds=float("nan"), state="open"))
-    assert re.findall(r'<td class="n">(.*?)</td>', html)[:2] == ["8", "–"]
-    assert "Of 8 attempts no end is written" in html
 
 
 def test_a_mean_over_fewer_seeds_says_so(tables: Tables) -> None:

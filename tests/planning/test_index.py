@@ -145,3 +145,20 @@ def test_lines_that_refer_to_another_whole_are_passed_over(tmp_path: Path) -> No
     line = rest.partition(b"\n")[2]
     root.index.write_bytes(base + b"\n" + rest.replace(line, line.replace(base[:16], b"0" * 16)))
     assert len(Index(root).entries) == 8
+
+
+def test_an_index_of_another_version_is_passed_over(tmp_path: Path) -> None:
+    root = run_root(tmp_path)
+    root.index.write_text('{"id": "0123456789abcdef"}\n["fedcba9876543210", true]\n7\n')
+    assert Index(root).entries == {}
+
+
+def test_a_torn_index_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    root = run_root(tmp_path)
+    finish(root, ONE)
+    index = Index(root)
+    survey.progress(root, [ONE], index)
+    index.save()
+    with root.index.open("ab") as file:
+        file.write(b'{"id": "torn')
+    assert Index(root).entries.keys() == {ONE.training_id}

@@ -136,23 +136,6 @@ def test_a_cell_with_an_open_attempt_never_settles(tmp_path: Path) -> None:
     assert settled(root).entries[ONE.training_id].stamp == 0
 
 
-def test_an_index_of_another_version_is_passed_over(tmp_path: Path) -> None:
-    root = run_root(tmp_path)
-    root.index.write_text('{"id": "0123456789abcdef"}\n["fedcba9876543210", true]\n7\n')
-    assert Index(root).entries == {}
-
-
-def test_a_torn_index_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
-    root = run_root(tmp_path)
-    finish(root, ONE)
-    index = Index(root)
-    survey.progress(root, [ONE], index)
-    index.save()
-    with root.index.open("ab") as file:
-        file.write(b'{"id": "torn')
-    assert Index(root).entries.keys() == {ONE.training_id}
-
-
 def test_recorded_stages_are_rows_of_cells_that_want_them(tmp_path: Path) -> None:
     root = run_root(tmp_path)
     wants = replace(ONE, stages=(NDSStage(), NDSStage(quantity="trace")))
