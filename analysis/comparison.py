@@ -187,13 +187,22 @@ def _why(left: pd.DataFrame, right: pd.DataFrame, keys: list[str]) -> str:
     place = ("dataset", "split", "samples_sha256", *THREAT)
     for key in (*place, "attack_setting", "seed", "training_id"):
         if key in keys:
-            mine, theirs = ({str(v)[:12] for v in side[key].dropna()} for side in (left, right))
+            mine, theirs = _values(left, right, key)
             if mine and theirs and not mine & theirs:
                 return (
                     f"a and b share no {key} (a: {', '.join(sorted(mine)[:4])}; "
                     f"b: {', '.join(sorted(theirs)[:4])}); choose rows that agree in it"
                 )
     return f"no row of a and row of b agree in all of {', '.join(keys)}"
+
+
+def _values(left: pd.DataFrame, right: pd.DataFrame, key: str) -> tuple[set[str], set[str]]:
+    """Values of a column on both sides; attacks by their names, if those tell them apart."""
+    mine, theirs = ({str(v)[:12] for v in side[key].dropna()} for side in (left, right))
+    if key == "attack_setting" and not mine & theirs:
+        names = set(left["attack_name"]), set(right["attack_name"])
+        return (mine, theirs) if names[0] & names[1] else names
+    return mine, theirs
 
 
 def _check_pairs(pairs: pd.DataFrame, of: Pairing) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.naming import THREAT, add_names, each, threat_text
+from analysis.naming import THREAT, add_names, each, radii_text, threat_text
 from jobs.errors import UsageError
 
 Mask = npt.NDArray[np.bool_]
@@ -53,12 +53,16 @@ def select(results: pd.DataFrame, **wanted: object) -> pd.DataFrame:
             values = [_radius(one) for one in values]
         kept = found[column].isin(values).fillna(value=False).astype(bool)
         if not kept.any() and len(found):
-            known = ", ".join(sorted({str(v) for v in found[column].dropna()})[:12])
+            known = radii_text(found) if column == "epsilon" else _known(found[column])
             raise UsageError(f"select: no row has {column}={value!r}; there is {known or 'none'}")
         if column in _OF_ATTACKS:
             kept |= (found["attack"] == "clean") | (found["epsilon_num"] == 0)
         found = found[kept]
     return found
+
+
+def _known(column: "pd.Series[Any]") -> str:
+    return ", ".join(sorted({str(v) for v in column.dropna()})[:12])
 
 
 def _radius(value: object) -> object:

@@ -217,7 +217,7 @@ def cell_of(name: str, cells: Iterable[Cell], root: RunRoot) -> Cell:
         raise UsageError(f"{name}: fits {_some(found)}; write more of it")
     import difflib  # only for mistakes
 
-    close = difflib.get_close_matches(name, [cell.label for cell in pool], 3)
+    close = difflib.get_close_matches(name, {cell.label: None for cell in pool}, 3)
     meant = f"; did you mean {' or '.join(close)}?" if close else ""
     raise UsageError(
         f"{name}: no such cell (an id prefix of {SHORTEST_PREFIX} or more, a label, "

@@ -136,6 +136,14 @@ def test_what_cannot_be_paired_is_refused(worst: pd.DataFrame, masked: pd.DataFr
             analysis.compare(a, b)
 
 
+def test_attacks_that_are_not_the_same_are_named(masked: pd.DataFrame) -> None:
+    hard = analysis.select(masked, regime="clean", epsilon="8/255", surrogate="own")
+    a, b = hard[hard["neuron"] == "plif"], hard[hard["neuron"] == "lif"]
+    one, other = a[a["attack"] == "fgsm"], b[b["attack"] == "pgd"]
+    with pytest.raises(UsageError, match=r"share no attack_setting \(a: fgsm; b: pgd-10\)"):
+        analysis.compare(one, other)
+
+
 def test_attacks_of_two_threat_models_are_not_compared(masked: pd.DataFrame) -> None:
     lif = analysis.select(masked, regime="clean", neuron="lif")
     fgsm, pgd = analysis.select(lif, attack="fgsm"), analysis.select(lif, attack="pgd")

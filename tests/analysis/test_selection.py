@@ -28,7 +28,7 @@ def test_a_radius_may_be_a_fraction(radius: object) -> None:
 
 @pytest.mark.parametrize(
     ("wanted", "message"),
-    [({"epsilon": "x"}, "no row has epsilon='x'; there is 0.0"),
+    [({"epsilon": "x"}, "no row has epsilon='x'; there is 0, 4/255, 8/255, 16/255$"),
      ({"space": "repeated"}, "no row has space='repeated'; there is pixel"),
      ({"neurn": "lif"}, "no column 'neurn'")],
 )  # fmt: skip
