@@ -59,7 +59,7 @@ ROWS: dict[int, tuple[str, ...]] = {
         "tests/test_files.py::test_a_torn_last_line_is_passed_over",
         "tests/test_files.py::test_a_torn_line_does_not_swallow_the_next",
         "tests/running/test_partial.py::test_a_torn_last_line_is_passed_over",
-        "tests/planning/test_survey.py::test_a_torn_index_is_read_as_far_as_it_goes",
+        "tests/planning/test_index.py::test_a_torn_index_is_read_as_far_as_it_goes",
         "tests/analysis/collecting/test_collect.py::test_files_in_the_making_and_strangers_are_no_trainings",
         "tests/analysis/collecting/test_collect.py::test_torn_files_are_skipped_with_a_warning",
         "tests/faults/test_schedule.py::test_every_fault_and_every_phase",
