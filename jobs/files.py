@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -55,6 +55,25 @@ def replace(path: Path, data: bytes) -> None:
         beside.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def replace_all(contents: Mapping[Path, bytes]) -> None:
+    """Write some files of one folder, in place of older ones: each whole, none before all are durable.
+
+    They take their names in the order given.
+    """
+    beside: dict[Path, Path] = {}
+    try:
+        for path, data in contents.items():
+            beside[path] = _write_beside(path, data)
+        for path, own in beside.items():
+            own.replace(path)
+    except BaseException:
+        for own in beside.values():
+            own.unlink(missing_ok=True)
+        raise
+    for folder in {path.parent for path in contents}:
+        sync_folder(folder)
 
 
 def create(path: Path, data: bytes) -> bool:

@@ -93,7 +93,7 @@ def collect(
     elif now.last is not None:
         now.remember(folder, now.last.written)
     return Collected(
-        paths={name: _path(folder, name) for name in TABLES},
+        paths={name: parquet.path(folder, name) for name in TABLES},
         counts=dict(now.counts),
         added=added,
         warnings=[*now.warnings],
@@ -104,10 +104,6 @@ def collect(
 
 def _silent(what: str, done: int, total: int) -> None:
     """Progress for nobody."""
-
-
-def _path(folder: Path, name: TableName) -> Path:
-    return folder / f"{name}.parquet"
 
 
 def _nothing(places: Sequence[RunRoot], warnings: Sequence[str]) -> str:
@@ -122,9 +118,8 @@ def _nothing(places: Sequence[RunRoot], warnings: Sequence[str]) -> str:
 def _write(folder: Path, content: dict[TableName, bytes], report: Progress) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for number, name in enumerate(ORDER):
-            report("writing", number, len(ORDER))
-            files.replace(_path(folder, name), content[name])
+        report("writing", 0, 1)
+        files.replace_all({parquet.path(folder, name): content[name] for name in ORDER})
     except OSError as error:
         raise EnvironmentFault(
             f"{folder}: the tables cannot be written ({error.strerror}); those that are there are "
@@ -160,7 +155,7 @@ def _added(folder: Path, now: Now) -> dict[TableName, int]:
 def _on_disk(folder: Path, name: TableName) -> pa.Table:
     """Keys of a table on disk; none, if it cannot be read."""
     try:
-        return parquet.read(_path(folder, name), name, TABLES[name].names("key"))
+        return parquet.read(parquet.path(folder, name), name, TABLES[name].names("key"))
     except (UsageError, CorruptFile):
         return parquet.schema(TABLES[name]).empty_table()
 

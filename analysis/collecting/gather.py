@@ -77,22 +77,17 @@ def read(some: Sequence[Holders], progress: Progress) -> Gathered:
         EnvironmentFault: if a file is there but cannot be read.
     """
     gathered = Gathered()
-    stones = listing.stones(some)
-    cells = {root: str(root.cells) for root in stones}
-    for number, (training_id, roots) in enumerate(some):
+    for number, (training_id, holders) in enumerate(some):
         progress("reading", number, len(some))
         told = len(gathered.warnings)
-        found = [read_cell(cells[root], training_id, dead) for root, dead in roots]
+        found = [read_cell(holder.cells, training_id, holder.dead) for holder in holders]
         spec = next((item.spec for item in found if item.spec is not None), None)
         if spec is not None:
             gathered.families.own[training_id] = spec.bare, spec.origins
         _add(gathered, found)
-        made_of = [
-            (cells[root], stones[root].get(training_id), item.held)
-            for (root, _), item in zip(roots, found, strict=True)
-        ]
         doubtful = len(gathered.warnings) > told
-        gathered.marks[training_id] = "" if doubtful else listing.mark(made_of)
+        made_of = [*zip(holders, [item.held for item in found], strict=True)]
+        gathered.marks[training_id] = "" if doubtful else listing.mark(training_id, made_of)
     return gathered
 
 

@@ -1,11 +1,12 @@
 """The tables of all trainings, of which only those are read that are new since the last time.
 
-What is new follows from names and content (`analysis.collecting.listing`), never from a clock.
+What is new follows from names and content (`analysis.collecting.listing`), never from a clock; times
+of change spare a look where nothing moved (`analysis.collecting.unchanged`).
 """
 
 import gc
-import hashlib
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,18 +15,19 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from analysis.collecting import columns, listing, remembered
+from analysis.collecting import columns, listing, remembered, unchanged
 from analysis.collecting.gather import Progress, read
 from analysis.collecting.listing import Holders
 from analysis.collecting.merging import Piece, merged, settled
+from analysis.collecting.packed import streams
 from analysis.collecting.remembered import Remembered
 from analysis.collecting.specifications import Families
-from analysis.collecting.streams import pack
+from analysis.collecting.unchanged import Look
 from jobs.forked import spread
 from jobs.layout import RunRoot
 from jobs.schema import TABLES, TableName
 
-SHARE = 100
+SHARE = 50
 """Trainings that are worth a process of their own."""
 
 
@@ -35,7 +37,7 @@ class Now:
 
     Attributes:
         roots: run roots.
-        marks: what each training was made of; empty where there are warnings about it.
+        look: what each training is made of; with an empty mark where there are warnings about it.
         families: what the specifications say of the trainings' settings.
         counts: rows of each table.
         tables: all rows.
@@ -45,7 +47,7 @@ class Now:
     """
 
     roots: Sequence[str]
-    marks: Mapping[str, str]
+    look: Look
     families: Families
     counts: Mapping[TableName, int]
     tables: Piece
@@ -68,11 +70,12 @@ class Now:
             folder: of the tables.
             written: SHA-256 of the file of each.
         """
-        if self.last is not None and (self.last.marks, self.last.written) == (self.marks, written):
+        last = self.last
+        if last is not None and (last.look, last.written) == (self.look, written):
             return
         found = Remembered(
             roots=self.roots,
-            marks=self.marks,
+            look=self.look,
             families=self.families,
             written=written,
             counts=self.counts,
@@ -91,6 +94,19 @@ class _Share:
     warnings: Sequence[str]
 
 
+@contextmanager
+def _without_search() -> Iterator[None]:
+    """No search for cycles meanwhile: JSON has none, and to look for them takes a third more."""
+    usual = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if usual:
+            gc.enable()
+
+
+@_without_search()
 def look(places: Sequence[RunRoot], folder: Path, report: Progress) -> Now:
     """Read what is new in some run roots, and put it beside what is remembered.
 
@@ -106,31 +122,31 @@ def look(places: Sequence[RunRoot], folder: Path, report: Progress) -> Now:
     roots = [str(place.path) for place in places]
     there = listing.holders(places, warnings)
     last = remembered.load(folder, roots)
-    known = last.marks if last else {}
-    marks = listing.marks([*there.items()]) if known else dict.fromkeys(there, "")
-    stale = [item for item in there.items() if known.get(item[0]) != marks[item[0]]]
+    known = last.look if last else Look({}, {})
+    seen = Look(dict.fromkeys(there, ""), {})
+    if last:
+        seen = unchanged.look([*there.items()], known, time.time_ns())
+    stale = [item for item in there.items() if known.marks.get(item[0]) != seen.marks[item[0]]]
     work = partial(_read, report=report, total=len(stale), parent=os.getpid())
     shares = spread(work, stale, least=SHARE)
     for share in shares:
         warnings += share.warnings
-        marks |= share.marks
-    gone = known.keys() - there.keys()
+        seen.marks.update(share.marks)
+    gone = known.marks.keys() - there.keys()
     if last and not stale and not gone:
         tables, families, counts = last.tables, last.families, last.counts
     else:
         tables, families = _together(there, last, shares)
         counts = {name: tables[name].num_rows for name in TABLES}
-    ours = last is not None and last.written == written(folder)
-    changed = sorted({*gone, *(key for key, _ in stale)})
     return Now(
         roots=roots,
-        marks=marks,
+        look=seen,
         families=families,
         counts=counts,
         tables=tables,
         warnings=warnings,
-        last=last if ours else None,
-        changed=changed if ours else [*there],
+        last=last,
+        changed=sorted({*gone, *(key for key, _ in stale)}),
     )
 
 
@@ -143,27 +159,14 @@ def _read(some: Sequence[Holders], *, report: Progress, total: int, parent: int)
     if not alone:
         # malloc comes through a fork whole, whatever other threads held at that moment
         pa.set_memory_pool(pa.system_memory_pool())
-    with _without_search():
-        found = read(some, progress)
+    found = read(some, progress)
     tables = columns.tables(found)
     return _Share(
         marks=found.marks,
-        tables=tables if alone else pack(tables),  # a fifth goes through the pipe
+        tables=tables if alone else streams(tables),  # a fifth goes through the pipe
         families=found.families,
         warnings=found.warnings,
     )
-
-
-@contextmanager
-def _without_search() -> Iterator[None]:
-    """No search for cycles meanwhile: JSON has none, and to look for them takes a third more."""
-    usual = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if usual:
-            gc.enable()
 
 
 def _together(
@@ -181,15 +184,3 @@ def _together(
         if key in known[owner].families.own:
             families.own[key] = known[owner].families.own[key]
     return settled(merged([one.tables for one in known], owners), families), families
-
-
-def written(folder: Path) -> dict[TableName, str]:
-    """SHA-256 of the files of the tables that are there."""
-    found: dict[TableName, str] = {}
-    for name in TABLES:
-        try:
-            content = (folder / f"{name}.parquet").read_bytes()
-        except OSError:
-            continue
-        found[name] = hashlib.sha256(content).hexdigest()
-    return found

@@ -9,19 +9,28 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from jobs.errors import EnvironmentFault
-from jobs.forked import spread
 from jobs.layout import AttemptFiles, CellFiles, RunRoot
 
-SHARE = 1_500
-"""Trainings that are worth a process of their own."""
 
-Holder = tuple[RunRoot, set[str]]
-"""A run root that holds a training, and what is invalid there."""
+class Holder(NamedTuple):
+    """A run root that holds a training.
+
+    Attributes:
+        cells: folder of all its cells.
+        dead: what is invalid there: training ids, alone or with attack ids.
+        stones: the same by training. As the rows are read by: a tombstone of a later moment is
+            news to the next collection.
+    """
+
+    cells: str
+    dead: set[str]
+    stones: Mapping[str, list[str]]
+
+
 Holders = tuple[str, list[Holder]]
 """A training and those who hold it."""
 
@@ -63,7 +72,8 @@ def holders(roots: Sequence[RunRoot], warnings: list[str]) -> dict[str, list[Hol
     """All trainings of some run roots, by id in order, with those who hold them."""
     found: dict[str, list[Holder]] = defaultdict(list)
     for root in roots:
-        holder = (root, _tombstones(root))
+        dead = _tombstones(root)
+        holder = Holder(str(root.cells), dead, _by_training(dead))
         for training_id in _training_ids(root, warnings):
             found[training_id].append(holder)
     return {training_id: found[training_id] for training_id in sorted(found)}
@@ -91,25 +101,6 @@ def _tombstones(root: RunRoot) -> set[str]:
     }
 
 
-def marks(some: Sequence[Holders]) -> dict[str, str]:
-    """A text for each training that changes whenever something of it came, went or was moved.
-
-    Raises:
-        EnvironmentFault: if a folder is there but cannot be listed.
-    """
-    shares = spread(partial(_marks, stones(some)), some, least=SHARE)
-    return dict(pair for share in shares for pair in share)
-
-
-def stones(some: Sequence[Holders]) -> dict[RunRoot, Mapping[str, list[str]]]:
-    """What is invalid in each run root, by training.
-
-    As the rows are read by: a tombstone of a later moment is news to the next collection.
-    """
-    dead = {root: invalid for _, found in some for root, invalid in found}
-    return {root: _by_training(invalid) for root, invalid in dead.items()}
-
-
 def _by_training(invalid: Set[str]) -> Mapping[str, list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
     for name in sorted(invalid):
@@ -117,28 +108,15 @@ def _by_training(invalid: Set[str]) -> Mapping[str, list[str]]:
     return dict(found)
 
 
-def _marks(
-    invalid: Mapping[RunRoot, Mapping[str, list[str]]], some: Sequence[Holders]
-) -> list[tuple[str, str]]:
-    folders = {root: str(root.cells) for root in invalid}
-    found = []
-    for training_id, roots in some:
-        told = [
-            (folders[root], invalid[root].get(training_id), held(folders[root], training_id))
-            for root, _ in roots
-        ]
-        found.append((training_id, mark(told)))
-    return found
-
-
-def mark(told: Sequence[tuple[str, list[str] | None, Held]]) -> str:
-    """The text of one training.
+def mark(training_id: str, found: Sequence[tuple[Holder, Held]]) -> str:
+    """A text that changes whenever something of a training came, went or was moved.
 
     Args:
-        told: of each run root its folder of cells, what is invalid, and what is held there.
+        training_id: of the training.
+        found: who holds it, and what is held there.
     """
-    text = "\n".join([repr((cells, dead, *there)) for cells, dead, there in told])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    told = [(holder.cells, holder.stones.get(training_id), *there) for holder, there in found]
+    return hashlib.sha256("\n".join(map(repr, told)).encode()).hexdigest()[:16]
 
 
 def held(cells: str, training_id: str) -> Held:

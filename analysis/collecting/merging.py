@@ -2,13 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.collecting.parquet import schema
 from analysis.collecting.specifications import Families
 from jobs.schema import TABLES, TableName
+
+Array = npt.NDArray[Any]
+_ID = "S16"
+"""A training id in NumPy: 16 hex characters, whose order is that of their bytes."""
 
 Piece = Mapping[TableName, pa.Table]
 """Tables of some trainings, their rows in the order of the ids."""
@@ -22,38 +29,53 @@ def merged(pieces: Sequence[Piece], owners: Mapping[str, int]) -> dict[TableName
         owners: training id → position of the piece that its rows come from, in the order of ids.
     """
 
-    def together(name: TableName) -> pa.Table:
-        return _merged(name, [piece[name] for piece in pieces], owners)
+    ids = np.array([*owners], _ID)
+    of = np.fromiter(owners.values(), np.int64, len(owners))
 
-    # Arrow unpacks and copies without the interpreter's lock
+    # unpacked one by one, since Arrow uses all cores for each
+    tables = {name: [piece[name] for piece in pieces] for name in TABLES}
+
+    def together(name: TableName) -> pa.Table:
+        return _merged(name, tables[name], ids, of)
+
+    # Arrow copies without the interpreter's lock
     with ThreadPoolExecutor(len(TABLES)) as pool:
         return dict(zip(TABLES, pool.map(together, TABLES), strict=True))
 
 
-def _merged(name: TableName, tables: Sequence[pa.Table], owners: Mapping[str, int]) -> pa.Table:
-    runs = [_runs(table) for table in tables]
-    cuts: list[tuple[int, int, int]] = []
-    for training_id, owner in owners.items():
-        start, stop = runs[owner].get(training_id, (0, 0))
-        if cuts and cuts[-1][0] == owner and cuts[-1][2] == start:
-            cuts[-1] = (owner, cuts[-1][1], stop)
-        elif start < stop:
-            cuts.append((owner, start, stop))
-    parts = [tables[owner].slice(start, stop - start) for owner, start, stop in cuts]
+def _merged(name: TableName, tables: Sequence[pa.Table], ids: Array, of: Array) -> pa.Table:
+    """One table of several.
+
+    Args:
+        name: of the table.
+        tables: of each piece.
+        ids: training ids, in their order.
+        of: position of the piece that each one's rows come from.
+    """
+    first, end = np.zeros((2, len(ids)), np.int64)
+    for number, table in enumerate(tables):
+        known, bounds = _runs(table)
+        place = np.searchsorted(ids, known).clip(max=max(0, len(ids) - 1))
+        own = (ids[place] == known) & (of[place] == number) if len(ids) else place > 0
+        first[place[own]], end[place[own]] = bounds[:-1][own], bounds[1:][own]
+    there = end > first
+    of, first, end = of[there], first[there], end[there]
+    # rows that follow each other in one piece are taken at once
+    apart = np.flatnonzero((of[1:] != of[:-1]) | (first[1:] != end[:-1]))
+    heads, tails = [0, *(apart + 1)], [*apart, len(of) - 1]
+    parts = [
+        tables[of[head]].slice(first[head], end[tail] - first[head])
+        for head, tail in zip(heads, tails, strict=True)
+        if len(of)
+    ]
     return pa.concat_tables([schema(TABLES[name]).empty_table(), *parts]).combine_chunks()
 
 
-def _runs(table: pa.Table) -> dict[str, tuple[int, int]]:
-    """First row of each training, and the one after its last."""
-    found: dict[str, tuple[int, int]] = {}
-    start = 0
-    for chunk in table["training_id"].chunks:
-        runs = pc.run_end_encode(chunk, run_end_type=pa.int64())
-        ends = [start + end for end in runs.run_ends.to_pylist()]
-        starts = [start, *ends]
-        found |= dict(zip(runs.values.to_pylist(), zip(starts, ends, strict=False), strict=True))
-        start += len(chunk)
-    return found
+def _runs(table: pa.Table) -> tuple[Array, Array]:
+    """Ids of a table's trainings; the first row of each, and the end of the last one."""
+    runs = pc.run_end_encode(table["training_id"].combine_chunks(), run_end_type=pa.int64())
+    ids = np.array(runs.values.to_pylist(), _ID)
+    return ids, np.concatenate(([0], runs.run_ends.to_numpy()))
 
 
 def settled(tables: Piece, families: Families) -> dict[TableName, pa.Table]:

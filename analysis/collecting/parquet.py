@@ -30,6 +30,11 @@ _TYPES: dict[DType, pa.DataType] = {
 }
 
 
+def path(folder: Path, name: TableName) -> Path:
+    """The file of a table."""
+    return folder / f"{name}.parquet"
+
+
 def array(column: Column, values: Sequence[Any]) -> pa.Array:
     """One column."""
     match column.dtype:
@@ -86,8 +91,16 @@ def encode(content: pa.Table) -> bytes:
     told = {b"rows": str(content.num_rows).encode(), b"columns": _names(content.schema)}
     content = content.replace_schema_metadata({**content.schema.metadata, **told})
     sink = pa.BufferOutputStream()
-    pq.write_table(content, sink, compression="zstd", write_page_checksum=True)
+    # least and greatest values serve to pass over groups of rows, and there is one
+    options = {"write_page_checksum": True, "write_statistics": False}
+    pq.write_table(content, sink, compression="zstd", **options)
     return bytes(sink.getvalue())
+
+
+def decode(name: TableName, content: bytes | pa.Buffer) -> pa.Table:
+    """The table that `encode` made a content of: nothing is verified again."""
+    found = pq.read_table(pa.BufferReader(content))
+    return pa.Table.from_arrays(found.columns, schema=schema(TABLES[name]))
 
 
 def read(path: Path, name: TableName, columns: list[str] | None = None) -> pa.Table:

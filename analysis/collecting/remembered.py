@@ -1,8 +1,8 @@
 """What the last collection found of each training, so that the next one reads only what is new.
 
-One file in `tables/.parts/`, derived and deletable: the hash of all that follows, a line that says
-what it was made of and by which code, then the tables as Arrow streams. A file that is damaged, or
-of another program or other run roots, counts as absent.
+One file in `tables/.parts/`, derived and deletable: a hash, and a line of all that it is of, which
+says what the tables were made of and by which code. The rows are in the tables. A file that is
+damaged, or of another program, other run roots or tables that are no longer these, counts as absent.
 """
 
 import contextlib
@@ -18,14 +18,14 @@ from typing import Any
 
 import pyarrow as pa
 
+from analysis.collecting import parquet
+from analysis.collecting.packed import Packed
 from analysis.collecting.specifications import Families
-from analysis.collecting.streams import Streams, pack
+from analysis.collecting.unchanged import Look
 from jobs import files
-from jobs.schema import TableName
+from jobs.schema import TABLES, TableName
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
-_HASH = 64
-"""Characters of a SHA-256."""
 _IMPORT = re.compile(r"^from ((?:analysis|jobs|snnlib)[\w.]*) import (\([^)]*\)|.*)$", re.MULTILINE)
 
 
@@ -35,15 +35,15 @@ class Remembered:
 
     Attributes:
         roots: run roots, in their order.
-        marks: what each training was made of (`analysis.collecting.listing`); empty if it is to be read anew.
+        look: what each training was made of; with an empty mark if it is to be read anew.
         families: what the specifications say of the trainings' settings.
         written: SHA-256 of each table's file.
         counts: rows of each table.
-        tables: the tables.
+        tables: the tables, as they lie on disk.
     """
 
     roots: Sequence[str]
-    marks: Mapping[str, str]
+    look: Look
     families: Families
     written: Mapping[TableName, str]
     counts: Mapping[TableName, int]
@@ -62,71 +62,73 @@ def save(folder: Path, found: Remembered) -> None:
         (key, texts.setdefault(text, len(texts)), origins)
         for key, (text, origins) in found.families.own.items()
     ]
-    streams = pack(found.tables).packed
     head = {
         "code": code(),
         "roots": found.roots,
-        "marks": list(found.marks.items()),
+        "look": found.look,
         "texts": list(texts),
         "own": own,
         "climbs": found.families.climbs,
         "written": found.written,
         "counts": found.counts,
-        "streams": [(name, stream.size) for name, stream in streams.items()],
     }
-    parts: list[bytes | pa.Buffer] = [files.dumps(head), *streams.values()]
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
+    line = files.dumps(head)
     place = path(folder)
     with contextlib.suppress(OSError):
         place.parent.mkdir(exist_ok=True)
-        files.replace(place, b"".join([digest.hexdigest().encode(), b"\n", *parts]))
+        files.replace(place, hashlib.sha256(line).hexdigest().encode() + b"\n" + line)
 
 
 def roots_of(folder: Path) -> list[str]:
     """Run roots of the last collection into a folder, in their order; none if nothing tells."""
-    whole = _whole(folder)
-    roots: list[str] = whole[0].get("roots", []) if whole else []
+    roots: list[str] = _head(folder).get("roots", [])
     return roots
 
 
-def _whole(folder: Path) -> tuple[dict[str, Any], memoryview] | None:
-    """The head of what is kept of the last collection, and what follows it; None if it is damaged."""
+def _head(folder: Path) -> dict[str, Any]:
+    """What is kept of the last collection; nothing if it is damaged."""
     try:
-        content = path(folder).read_bytes()
+        digest, _, line = path(folder).read_bytes().partition(b"\n")
     except OSError:
-        return None
-    start, data = _HASH + 1, memoryview(content)
-    if content[:_HASH] != hashlib.sha256(data[start:]).hexdigest().encode():
-        return None
-    end = content.index(b"\n", start)
-    return json.loads(content[start:end]), data[end + 1 :]
+        return {}
+    if digest != hashlib.sha256(line).hexdigest().encode():
+        return {}
+    head: dict[str, Any] = json.loads(line)
+    return head
 
 
 def load(folder: Path, roots: Sequence[str]) -> Remembered | None:
-    """The last collection of some run roots into a folder; None if there is none that is whole."""
-    whole = _whole(folder)
-    if whole is None:
+    """The last collection of some run roots into a folder; None unless it and its tables are whole."""
+    head = _head(folder)
+    if (head.get("code"), head.get("roots")) != (code(), list(roots)):
         return None
-    head, data = whole
-    if (head["code"], head["roots"]) != (code(), list(roots)):
+    tables = _tables(folder, head["written"])
+    if tables is None:
         return None
     families = Families()
     families.own = {key: (head["texts"][place], origins) for key, place, origins in head["own"]}
     families.climbs = {key: (what, source) for key, (what, source) in head["climbs"].items()}
-    streams, place = {}, 0
-    for name, size in head["streams"]:
-        streams[name] = pa.py_buffer(data[place : place + size])
-        place += size
     return Remembered(
         roots=roots,
-        marks=dict(head["marks"]),
+        look=Look(*head["look"]),
         families=families,
         written=head["written"],
         counts=head["counts"],
-        tables=Streams(streams),
+        tables=tables,
     )
+
+
+def _tables(folder: Path, written: Mapping[TableName, str]) -> Packed | None:
+    """The tables of a folder; None if one is not as it was written."""
+    content: dict[TableName, bytes] = {}
+    for name in TABLES:
+        try:
+            content[name] = parquet.path(folder, name).read_bytes()
+        except OSError:
+            return None
+        if hashlib.sha256(content[name]).hexdigest() != written[name]:
+            return None
+    return Packed(content, parquet.decode)
 
 
 @cache

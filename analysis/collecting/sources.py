@@ -174,9 +174,11 @@ def _checked(path: str, value: object) -> dict[str, Any]:
 def _specification(path: str, training_id: str) -> Specification:
     """What was trained; the folder's name vouches for it, as `jobs.identity.training_id` made it."""
     data = _content(path)
-    found = specifications.of_value(_checked(path, files.parsed(path, data)))
+    value = _checked(path, files.parsed(path, data))
     # as it was written, or laid out anew by hand
-    if _hash(data) != training_id and _hash(found.text.encode()) != training_id:
+    as_written = _hash(data) == training_id
+    found = specifications.of_value(value, data.decode() if as_written else None)
+    if not as_written and _hash(found.text.encode()) != training_id:
         raise CorruptFile(f"{path}: is not the specification of {training_id} (altered or moved)")
     return found
 

@@ -27,15 +27,20 @@ class Specification:
     origins: list[str | None]
 
 
-def of_value(value: dict[str, Any]) -> Specification:
-    """What the content of spec.json says."""
+def of_value(value: dict[str, Any], text: str | None = None) -> Specification:
+    """What the content of spec.json says.
+
+    Args:
+        value: the content.
+        text: its canonical form, where that is known already.
+    """
     bare = {key: item for key, item in value.items() if key not in ("seed", "start")}
     origins: list[str | None] = [value.get("start")]
     if isinstance(nds := value.get("nds"), str) and "/" in nds:
         del bare["nds"]
         origins += nds.split("/")
     # few of these texts differ: one object for equal ones goes to another process once
-    return Specification(value, canonical(value), sys.intern(canonical(bare)), origins)
+    return Specification(value, text or canonical(value), sys.intern(canonical(bare)), origins)
 
 
 class Families:

@@ -82,7 +82,7 @@ ROWS: dict[int, tuple[str, ...]] = {
     ),
     # the collector killed at each step; two collectors
     13: (
-        "tests/analysis/collecting/test_collect.py::test_a_killed_collector_leaves_whole_tables",
+        "tests/analysis/collecting/test_collect.py::test_a_collector_that_is_killed_before_it_writes_changes_nothing",
         "tests/faults/test_collectors.py::test_a_collector_may_fail_at_any_operation",
         "tests/faults/test_collectors.py::test_collectors_at_once_leave_whole_tables",
         "tests/faults/test_schedule.py::test_every_fault_and_every_phase",

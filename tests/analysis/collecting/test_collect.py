@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import analysis
-from analysis.collecting.collect import ORDER, Collected, collect
+from analysis.collecting.collect import Collected, collect
 from jobs.errors import CorruptFile, EnvironmentFault, NewerLayout, UsageError
 from jobs.schema import RESULTS, SCHEMA_VERSION
 from snnlib.spec.attack import FGSM, PGD, Clean
@@ -302,8 +302,10 @@ class Killed(BaseException):
     """Stands for a kill."""
 
 
-@pytest.mark.parametrize("step", range(14))
-def test_a_killed_collector_leaves_whole_tables(made: SyntheticRoot, step: int) -> None:
+@pytest.mark.parametrize("step", range(9))
+def test_a_collector_that_is_killed_before_it_writes_changes_nothing(
+    made: SyntheticRoot, step: int
+) -> None:
     for seed in range(3):
         made.train(spec(seed))
     old = collect([made.path])
@@ -319,8 +321,7 @@ def test_a_killed_collector_leaves_whole_tables(made: SyntheticRoot, step: int) 
     with pytest.raises(Killed):
         collect([made.path], progress=kill)
     between, after = contents(old), contents(collect([made.path]))
-    written = max(0, step - 8)  # 2 trainings are read and 6 tables packed before
-    assert between == before | {name: after[name] for name in ORDER[:written]}
+    assert between == before != after  # 2 trainings were to be read, 6 tables to be packed
 
 
 def test_tables_of_a_newer_schema_are_not_overwritten(grid: Path, tmp_path: Path) -> None:
@@ -356,5 +357,5 @@ def test_every_step_is_reported(tmp_path: Path) -> None:
     steps: list[tuple[str, int, int]] = []
     root = quickstart(tmp_path / "runs", seeds=1).path
     collect([root], progress=lambda *step: steps.append(step))
-    assert [what for what, _, _ in steps] == ["reading"] * 4 + ["packing"] * 6 + ["writing"] * 6
+    assert [what for what, _, _ in steps] == ["reading"] * 4 + ["packing"] * 6 + ["writing"]
     assert steps[3] == ("reading", 3, 4)

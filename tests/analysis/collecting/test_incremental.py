@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.collecting import gather, incremental, listing, remembered, sources
+from analysis.collecting import gather, incremental, listing, remembered, sources, unchanged
 from analysis.collecting.collect import Collected, NothingYet, collect
 from jobs import forked, identity
 from jobs.upkeep import tombstones
@@ -75,9 +75,11 @@ def change(made: SyntheticRoot, chance: random.Random) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("settled", [0, unchanged.SETTLED_NS])
 def test_whatever_happens_between_the_tables_are_those_from_scratch(
-    tmp_path: Path, seed: int
+    tmp_path: Path, seed: int, settled: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(unchanged, "SETTLED_NS", settled)
     made, chance = quickstart(tmp_path / "runs", seeds=1, total=20), random.Random(seed)
     collect([made.path])
     for _ in range(5):
@@ -160,14 +162,15 @@ def test_without_what_was_remembered_all_is_read(
     assert (len(read), contents(found), found.added["results"]) == (4, before, 0)
 
 
-def test_a_damaged_table_is_written_again(made: SyntheticRoot, read: list[str]) -> None:
-    made.train(spec(0))
+def test_a_damaged_table_is_made_anew(made: SyntheticRoot, read: list[str]) -> None:
+    """What is kept beside the tables says what they hold, and holds no row itself."""
+    cell = made.train(spec(0))
     found = collect([made.path])
     before = contents(found)
     found.paths["results"].write_bytes(b"PAR1")
     read.clear()
     found = collect([made.path])
-    assert (contents(found), found.changed, read) == (before, True, [])
+    assert (contents(found), found.changed, read) == (before, True, [cell])
 
 
 def test_other_run_roots_are_not_mistaken_for_these(tmp_path: Path) -> None:
@@ -195,7 +198,7 @@ def test_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pytest.Monke
     made = quickstart(tmp_path / "runs", seeds=1, total=20)
     alone = scratch(made.path)
     monkeypatch.setattr(incremental, "SHARE", 1)
-    monkeypatch.setattr(listing, "SHARE", 1)
+    monkeypatch.setattr(unchanged, "SHARE", 1)
     monkeypatch.setattr(forked, "PROCESSES", 3)
     assert scratch(made.path) == alone
 
