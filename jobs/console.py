@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -47,7 +47,7 @@ class Console:
         """Text with ASCII in place of what the encoding of stdout lacks."""
         return text if self._blocks else text.translate(_ASCII)
 
-    def json(self, value: dict[str, Any]) -> None:
+    def json(self, value: Mapping[str, Any]) -> None:
         """Print one JSON document, with the version of its schema first."""
         self._out.write(json.dumps({"schema_version": 1, **value}, indent=1) + "\n")
         self._out.flush()

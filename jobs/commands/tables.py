@@ -4,7 +4,7 @@ import time
 from argparse import Namespace
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from jobs.commands import context
 from jobs.commands.context import command
@@ -12,6 +12,7 @@ from jobs.console import Console
 from jobs.errors import CorruptFile, EnvironmentFault, UsageError
 from jobs.planning.finding import Place
 from jobs.planning.status_text import one_line
+from jobs.schema import TableName
 
 if TYPE_CHECKING:
     from analysis.collecting.collect import Collected
@@ -22,6 +23,24 @@ WATCH_S = 10.0
 
 _SHARE = 20
 """How many times longer than a look the pause after it is."""
+
+
+class Document(TypedDict):
+    """What `collect --json` prints.
+
+    Attributes:
+        tables: file of each.
+        rows: how many each has.
+        added: how many it did not have before.
+        warnings: files and rows that were left out, and why.
+        invalid: what was left out because somebody said so, and why.
+    """
+
+    tables: dict[str, str]
+    rows: dict[TableName, int]
+    added: dict[TableName, int]
+    warnings: list[str]
+    invalid: list[str]
 
 
 def collect(args: Namespace, console: Console) -> int:
@@ -38,8 +57,16 @@ def collect(args: Namespace, console: Console) -> int:
     if args.json:
         console.json(collected)
     else:
-        console.data(f"next: {command('report')}")
+        console.data(f"next: {_next(collected['warnings'])}")
     return 0
+
+
+def _next(warnings: Sequence[str]) -> str:
+    """What to do after tables from which some records may be missing."""
+    if any("/evaluations/" in one and one.endswith("; skipped") for one in warnings):
+        # until then it counts as it did when it was read last: as there
+        return command("status", "--verify")
+    return command("report")
 
 
 def _watch(roots: Sequence[Path], console: Console) -> int:
@@ -132,7 +159,7 @@ def collect_and_show(
     *,
     picture: Collection[str] = (),
     quiet: bool = False,
-) -> dict[str, object]:
+) -> Document:
     """Write the tables and print what they hold; draw the curves of the trainings in `picture`."""
     from analysis.curves import plot_curves
     from analysis.summary_text import collected_text

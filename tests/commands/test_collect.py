@@ -60,6 +60,24 @@ def test_a_warning_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert err.count("content does not match its name") == 1
 
 
+@pytest.mark.parametrize(
+    ("torn", "following"), [(True, "status --verify --root"), (False, "report --root")]
+)
+def test_what_to_do_about_a_torn_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torn: bool, following: str
+) -> None:
+    made = SyntheticRoot(tmp_path)
+    made.train(spec(0))
+    record = made.evaluate(spec(0), FGSM(), {Fraction(2, 255): mask(9, 10)})
+    if torn:
+        record.write_bytes(b"{")
+    monkeypatch.setattr(site, "load", lambda env: Site())
+    out = io.StringIO()
+    args = Namespace(roots=[str(tmp_path)], root=None, data=None, watch=False, json=False)
+    assert tables.collect(args, Console(out, io.StringIO())) == 0
+    assert following in out.getvalue().rpartition("next: ")[2]
+
+
 def test_a_name_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = SyntheticRoot(tmp_path)
     made.train(spec(0))
