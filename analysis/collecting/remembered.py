@@ -93,7 +93,10 @@ def _head(folder: Path) -> dict[str, Any]:
         return {}
     if digest != hashlib.sha256(line).hexdigest().encode():
         return {}
-    head: dict[str, Any] = json.loads(line)
+    try:
+        head: dict[str, Any] = json.loads(line)
+    except ValueError:  # an older program's, with rows behind it
+        return {}
     return head
 
 

@@ -1,5 +1,6 @@
 """Collecting what is new: the same tables to the byte as if everything had been read."""
 
+import hashlib
 import os
 import random
 import shutil
@@ -140,7 +141,7 @@ def test_a_tombstone_that_comes_meanwhile_is_honoured_next_time(
     assert (found.counts["trainings"], contents(found)) == (3, scratch(made.path))
 
 
-@pytest.mark.parametrize("harm", ["delete", "flip", "cut", "code"])
+@pytest.mark.parametrize("harm", ["delete", "flip", "cut", "code", "older"])
 def test_without_what_was_remembered_all_is_read(
     tmp_path: Path, read: list[str], harm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +156,9 @@ def test_without_what_was_remembered_all_is_read(
             path.write_bytes(data[:-99] + bytes([data[-99] ^ 1]) + data[-98:])
         case "cut":
             path.write_bytes(data[:999])
+        case "older":  # whose rows lay behind its first line
+            old = data.partition(b"\n")[2] + b"\xff" * 9
+            path.write_bytes(hashlib.sha256(old).hexdigest().encode() + b"\n" + old)
         case _:
             monkeypatch.setattr(remembered, "code", lambda: "other")
     read.clear()
