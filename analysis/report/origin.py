@@ -41,13 +41,13 @@ def provenance(study: Study, tables: Tables) -> Markup:
         "manifest": [study.source, f"SHA-256 {_hash(study.manifest)}"],
         "run root": [study.root, *sorted(set(results["root"].astype(str)) - {study.root})],
         "code": codes,
-        "torch": _tally(pd.concat([trainings["torch"], results["torch"]])),
-        "device": _tally(trainings["device"]),
-        "machines": _tally(trainings["host"]),
+        "torch": _tally(pd.concat([trainings["torch"], results["torch"]]), "trainings and rows"),
+        "device": _tally(trainings["device"], "trainings"),
+        "machines": _tally(trainings["host"], "trainings"),
         "test sets": _sets(tables, whole=True),
         "seeds": [_some(sorted({int(seed) for seed in trainings["seed"]}))],
-        "how far rows repeat": _tally(results["promise"]),
-        "faithful to": _tally(trainings["faithful"].dropna()),
+        "how far rows repeat": _tally(results["promise"], "rows"),
+        "faithful to": _tally(trainings["faithful"], "trainings"),
         "trainings began and ended": [_span(tables.attempts)],
         "rows": [
             f"{len(results):,} of {counted(len(trainings), 'trained network')}",
@@ -152,9 +152,13 @@ def _span(attempts: pd.DataFrame) -> str:
     return f"{when(started.min())}{last}"
 
 
-def _tally(values: "pd.Series[Any]") -> list[str]:
-    counts = values.dropna().astype(str).value_counts()
-    shown = [f"{name} ({number:,})" for name, number in counts.head(_LISTED).items()]
+def _tally(values: "pd.Series[Any]", what: str) -> list[str]:
+    """The values, the most frequent first; how many have each, unless all have one."""
+    counts, total = values.dropna().astype(str).value_counts(), len(values)
+    shown = [
+        str(name) if number == total else f"{name} ({number:,} of {total:,} {what})"
+        for name, number in counts.head(_LISTED).items()
+    ]
     return [*shown, f"and {len(counts) - _LISTED} more"] if len(counts) > _LISTED else shown
 
 
