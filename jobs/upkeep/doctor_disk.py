@@ -20,6 +20,8 @@ _SLOW_SYNC_S = 0.1
 _SLOW_LISTING_S = 1.0
 _CLOCK_S = 60.0
 """Difference of clocks from which ages that are printed mislead."""
+_COARSE_S = 2.5
+"""Longer than the coarsest time stamps are apart."""
 _LITTLE_BYTES = 5 * 10**9
 _FEW_INODES = 50_000
 _ANSWER_S = 20.0
@@ -88,7 +90,7 @@ def examine(root: Path, need: Need | None) -> Iterator[Finding]:
 
 def _atomic(folder: Path) -> str:
     """What does not work as results need it, or nothing."""
-    target = folder / "file"
+    before, target = _changed(folder), folder / "file"
     files.replace(target, b"old")
     files.replace(target, b"new")
     if target.read_bytes() != b"new":
@@ -107,9 +109,27 @@ def _atomic(folder: Path) -> str:
         return "a renamed folder replaced one that was there"
     try:
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        return "exclusive create opened a file that was there"
     except FileExistsError:
-        return ""
-    return "exclusive create opened a file that was there"
+        pass
+    # the index and the tables look again only where it tells them to
+    told = _changed(folder) != before or _tells(folder)
+    return "" if told else "a folder's time of change does not tell that a file came"
+
+
+def _tells(folder: Path) -> bool:
+    """Whether a folder's time of change moves when a file comes, be it with the coarsest clock."""
+    before, since = _changed(folder), time.perf_counter()
+    while time.perf_counter() - since < _COARSE_S:
+        (folder / files.token()).touch()
+        if _changed(folder) != before:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def _changed(path: Path) -> int:
+    return path.stat().st_ctime_ns
 
 
 def _measure(folder: Path) -> Times:

@@ -212,6 +212,21 @@ def test_a_rename_that_replaces_folders_is_refused(
     assert doctor_disk._atomic(tmp_path) == "a renamed folder replaced one that was there"
 
 
+def test_a_folder_that_does_not_tell_of_new_files_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor_disk, "_COARSE_S", 0.1)
+    monkeypatch.setattr(doctor_disk, "_changed", lambda path: 7)
+    found = doctor_disk._atomic(tmp_path)
+    assert found == "a folder's time of change does not tell that a file came"
+
+
+def test_coarse_time_stamps_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([7] * 5 + [9])
+    monkeypatch.setattr(doctor_disk, "_changed", lambda path: next(times))
+    assert not doctor_disk._atomic(tmp_path)
+
+
 def test_another_process_makes_the_file_that_is_waited_for(tmp_path: Path) -> None:
     assert doctor_disk._listing(tmp_path) < doctor_disk._ANSWER_S
     assert os.listdir(tmp_path) == ["late"]
