@@ -54,9 +54,9 @@ def load(
         known = ", ".join(get_args(TableName))
         raise UsageError(f"{table!r} is not a table (choose {known})")
     folder = Path(default_root() if root is None else root)
-    path = folder / f"{table}.parquet"
+    path = parquet.path(folder, table)
     if not path.exists():
-        path = RunRoot(folder).tables / path.name
+        path = parquet.path(RunRoot(folder).tables, table)
     return read(path, table, columns)
 
 

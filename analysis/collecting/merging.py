@@ -28,45 +28,42 @@ def merged(pieces: Sequence[Piece], owners: Mapping[str, int]) -> dict[TableName
         pieces: each may hold trainings that are to be left out.
         owners: training id → position of the piece that its rows come from, in the order of ids.
     """
-
     ids = np.array([*owners], _ID)
-    of = np.fromiter(owners.values(), np.int64, len(owners))
-
+    owner = np.fromiter(owners.values(), np.int64, len(owners))
     # unpacked one by one, since Arrow uses all cores for each
     tables = {name: [piece[name] for piece in pieces] for name in TABLES}
 
     def together(name: TableName) -> pa.Table:
-        return _merged(name, tables[name], ids, of)
+        return _merged(name, tables[name], ids, owner)
 
     # Arrow copies without the interpreter's lock
     with ThreadPoolExecutor(len(TABLES)) as pool:
         return dict(zip(TABLES, pool.map(together, TABLES), strict=True))
 
 
-def _merged(name: TableName, tables: Sequence[pa.Table], ids: Array, of: Array) -> pa.Table:
+def _merged(name: TableName, tables: Sequence[pa.Table], ids: Array, owner: Array) -> pa.Table:
     """One table of several.
 
     Args:
         name: of the table.
         tables: of each piece.
         ids: training ids, in their order.
-        of: position of the piece that each one's rows come from.
+        owner: position of the piece that each one's rows come from.
     """
     first, end = np.zeros((2, len(ids)), np.int64)
     for number, table in enumerate(tables):
         known, bounds = _runs(table)
-        place = np.searchsorted(ids, known).clip(max=max(0, len(ids) - 1))
-        own = (ids[place] == known) & (of[place] == number) if len(ids) else place > 0
-        first[place[own]], end[place[own]] = bounds[:-1][own], bounds[1:][own]
+        own = np.isin(known, ids[owner == number], assume_unique=True)
+        place = np.searchsorted(ids, known[own])
+        first[place], end[place] = bounds[:-1][own], bounds[1:][own]
     there = end > first
-    of, first, end = of[there], first[there], end[there]
+    owner, first, end = owner[there], first[there], end[there]
     # rows that follow each other in one piece are taken at once
-    apart = np.flatnonzero((of[1:] != of[:-1]) | (first[1:] != end[:-1]))
-    heads, tails = [0, *(apart + 1)], [*apart, len(of) - 1]
+    apart = np.flatnonzero((owner[1:] != owner[:-1]) | (first[1:] != end[:-1])) + 1
     parts = [
-        tables[of[head]].slice(first[head], end[tail] - first[head])
-        for head, tail in zip(heads, tails, strict=True)
-        if len(of)
+        tables[owner[run[0]]].slice(first[run[0]], end[run[-1]] - first[run[0]])
+        for run in np.split(np.arange(len(owner)), apart)
+        if run.size
     ]
     return pa.concat_tables([schema(TABLES[name]).empty_table(), *parts]).combine_chunks()
 

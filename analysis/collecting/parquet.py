@@ -91,9 +91,13 @@ def encode(content: pa.Table) -> bytes:
     told = {b"rows": str(content.num_rows).encode(), b"columns": _names(content.schema)}
     content = content.replace_schema_metadata({**content.schema.metadata, **told})
     sink = pa.BufferOutputStream()
-    # least and greatest values serve to pass over groups of rows, and there is one
-    options = {"write_page_checksum": True, "write_statistics": False}
-    pq.write_table(content, sink, compression="zstd", **options)
+    pq.write_table(
+        content,
+        sink,
+        compression="zstd",
+        write_page_checksum=True,
+        write_statistics=False,  # they serve to pass over groups of rows; a million make one
+    )
     return bytes(sink.getvalue())
 
 

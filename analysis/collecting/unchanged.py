@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from analysis.collecting import listing
 from analysis.collecting.listing import Holder, Holders
+from jobs import files
 from jobs.forked import spread
 
 SHARE = 1_500
@@ -78,18 +79,14 @@ def _times(training_id: str, holders: Sequence[Holder]) -> list[int]:
     """
     times: list[int] = []
     for cells, _, stones in holders:
+        if training_id in stones:
+            return []
         folder = f"{cells}/{training_id[:2]}/{training_id}"
         below = folder + listing.STAGES
         try:
-            times += [_changed(folder + name) for name in _ALWAYS]
+            times += [files.changed_ns(folder + name) for name in _ALWAYS]
             with contextlib.suppress(FileNotFoundError):
-                times += [_changed(f"{below}/{name}") for name in (".", *os.listdir(below))]
+                times += [files.changed_ns(f"{below}/{name}") for name in (".", *os.listdir(below))]
         except OSError:  # absent; or the listing says what is wrong
             return []
-        if training_id in stones:
-            return []
     return times
-
-
-def _changed(path: str) -> int:
-    return os.stat(path).st_ctime_ns  # noqa: PTH116 - a Path costs five times the call

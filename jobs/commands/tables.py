@@ -64,7 +64,7 @@ def collect(args: Namespace, console: Console) -> int:
 def _next(warnings: Sequence[str]) -> str:
     """What to do after tables from which some records may be missing."""
     if any("/evaluations/" in one and one.endswith("; skipped") for one in warnings):
-        # until then it counts as it did when it was read last: as there
+        # what was found whole once counts as done until somebody reads it again
         return command("status", "--verify")
     return command("report")
 

@@ -90,7 +90,7 @@ def examine(root: Path, need: Need | None) -> Iterator[Finding]:
 
 def _atomic(folder: Path) -> str:
     """What does not work as results need it, or nothing."""
-    before, target = _changed(folder), folder / "file"
+    before, target = files.changed_ns(folder), folder / "file"
     files.replace(target, b"old")
     files.replace(target, b"new")
     if target.read_bytes() != b"new":
@@ -113,23 +113,19 @@ def _atomic(folder: Path) -> str:
     except FileExistsError:
         pass
     # the index and the tables look again only where it tells them to
-    told = _changed(folder) != before or _tells(folder)
+    told = files.changed_ns(folder) != before or _tells(folder)
     return "" if told else "a folder's time of change does not tell that a file came"
 
 
 def _tells(folder: Path) -> bool:
     """Whether a folder's time of change moves when a file comes, be it with the coarsest clock."""
-    before, since = _changed(folder), time.perf_counter()
+    before, since = files.changed_ns(folder), time.perf_counter()
     while time.perf_counter() - since < _COARSE_S:
         (folder / files.token()).touch()
-        if _changed(folder) != before:
+        if files.changed_ns(folder) != before:
             return True
         time.sleep(0.05)
     return False
-
-
-def _changed(path: Path) -> int:
-    return path.stat().st_ctime_ns
 
 
 def _measure(folder: Path) -> Times:

@@ -216,14 +216,14 @@ def test_a_folder_that_does_not_tell_of_new_files_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doctor_disk, "_COARSE_S", 0.1)
-    monkeypatch.setattr(doctor_disk, "_changed", lambda path: 7)
+    monkeypatch.setattr("jobs.files.changed_ns", lambda path: 7)
     found = doctor_disk._atomic(tmp_path)
     assert found == "a folder's time of change does not tell that a file came"
 
 
 def test_coarse_time_stamps_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([7] * 5 + [9])
-    monkeypatch.setattr(doctor_disk, "_changed", lambda path: next(times))
+    monkeypatch.setattr("jobs.files.changed_ns", lambda path: next(times))
     assert not doctor_disk._atomic(tmp_path)
 
 

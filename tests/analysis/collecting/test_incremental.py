@@ -202,7 +202,6 @@ def test_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pytest.Monke
     made = quickstart(tmp_path / "runs", seeds=1, total=20)
     alone = scratch(made.path)
     monkeypatch.setattr(incremental, "SHARE", 1)
-    monkeypatch.setattr(unchanged, "SHARE", 1)
     monkeypatch.setattr(forked, "PROCESSES", 3)
     assert scratch(made.path) == alone
 

@@ -1,13 +1,15 @@
 """What is listed again: whatever may have changed, and nothing else."""
 
 import os
+import time
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
-from analysis.collecting import listing, unchanged
+from analysis.collecting import listing, remembered, unchanged
 from analysis.collecting.collect import collect
+from jobs.layout import RunRoot
 from snnlib.spec.attack import FGSM, Clean
 from tests.analysis.synthetic import SyntheticRoot, mask, quickstart, spec
 
@@ -81,6 +83,20 @@ def test_a_stage_is_seen(cells: list[Path], listed: list[str]) -> None:
     assert again(cells, listed) == [cells[3].name]
     (stages / f"{'a' * 16}.json").write_text("{}")
     assert again(cells, listed) == [cells[3].name] * 2
+
+
+def test_several_processes_see_what_one_sees(
+    cells: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = RunRoot(cells[0].parents[2])
+    last = remembered.load(root.tables, [str(root.path)])
+    assert last is not None
+    next(cells[2].glob("evaluations/*.json")).unlink()
+    some = [*listing.holders([root], []).items()]
+    one = unchanged.look(some, last.look, time.time_ns())
+    assert one.stamps.keys() == {cell.name for cell in cells} - {cells[2].name}
+    monkeypatch.setattr(unchanged, "SHARE", 1)
+    assert unchanged.look(some, last.look, time.time_ns()) == one
 
 
 def test_a_tombstone_is_seen(cells: list[Path], listed: list[str]) -> None:
